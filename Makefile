@@ -1,0 +1,37 @@
+# Two commands do everything on a machine with Python 3.11 and nothing else: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/demo
+
+.PHONY: demo test test-slow lint bench clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "amortized needs Python 3.11 or newer; set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tables]'
+	touch $@
+
+demo: .venv/installed  ## fit digits, print the evidence, write samples and reconstructions
+	rm -rf $(RUN)
+	$(BIN)/amortized fit digits --out $(RUN)
+	$(BIN)/amortized evaluate $(RUN)
+	$(BIN)/amortized sample $(RUN) -n 64 --out $(RUN)/samples.png
+	$(BIN)/amortized reconstruct $(RUN) -n 32 --out $(RUN)/reconstructions.png
+
+# Two workers of one thread each: the tests' matrices are small, and oversubscribed threads are slower than none.
+test: .venv/installed  ## the tests that every change must pass
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-slow: .venv/installed  ## the few that take long
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/installed  ## training and evaluation speed beside a plain PyTorch loop
+	$(BIN)/python benchmarks/mlp_vae.py
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,256 @@
+"""The commands: each loads a run, asks it for one thing, and writes or prints that."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from amortized.cli import results
+from amortized.cli.words import condition
+from amortized.errors import InputError
+
+if TYPE_CHECKING:
+    from amortized.runs import Run
+
+Count = Annotated[int, Parameter(validator=Number(gte=1))]
+Rows = Annotated[int, Parameter(name="-n", validator=Number(gte=1))]
+SplitName = Literal["train", "valid", "test"]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("amortized")
+
+
+app = App(
+    name="amortized",
+    help="Latent-variable models by amortized variational inference, with the evidence to trust them.",
+    help_epilogue="Example: amortized fit digits --prior normal --epochs 50 --out runs/digits",
+    help_format="plaintext",
+    version=_version,
+    default_parameter=Parameter(negative=()),
+)
+
+
+@app.command(help_epilogue="Example: amortized fit digits --objective iwae --epochs 50 --training.patience 5 --out runs/digits")
+def fit(
+    data: str | None = None,
+    /,
+    *,
+    prior: str | None = None,
+    posterior: str | None = None,
+    likelihood: str | None = None,
+    objective: str | None = None,
+    network: str | None = None,
+    latent_dim: str | None = None,
+    context: str | None = None,
+    binarize: str | None = None,
+    epochs: str | None = None,
+    steps: str | None = None,
+    batch_size: str | None = None,
+    lr: str | None = None,
+    precision: str | None = None,
+    accelerator: str | None = None,
+    devices: str | None = None,
+    seed: str | None = None,
+    recipe: str | None = None,
+    config: Path | None = None,
+    resume: Path | None = None,
+    out: Path | None = None,
+    quiet: bool = False,
+    dotted: Annotated[dict[str, str], Parameter(parse=False)],
+) -> int:
+    """Train a model and keep it in a run folder.
+
+    Args:
+        data: A name such as digits, or the path of an .npz, .npy, .csv or .parquet file or of a folder of images.
+        prior: Kind of p(z).
+        posterior: Kind of q(z | x).
+        likelihood: Kind of p(x | z); by default chosen from the data's values.
+        objective: What is maximized.
+        network: Kind of encoder and decoder.
+        latent_dim: Number of latent dimensions.
+        context: Conditions of the model, such as label.
+        binarize: Make grey levels binary: dynamic or threshold.
+        epochs: Passes over the training data.
+        steps: Training steps, in place of epochs.
+        batch_size: Data per step.
+        lr: Learning rate.
+        precision: Of the arithmetic, such as bf16.
+        accelerator: Such as cpu or cuda; by default the best there is.
+        devices: How many devices.
+        seed: Of split, initial weights, batch order and noise.
+        recipe: A named, complete configuration, which other options override.
+        config: A YAML file of options, such as the config.yaml of another run.
+        resume: The folder of a run that was stopped; goes on where it was.
+        out: The folder of the new run; by default a new one in runs/.
+        quiet: Print nothing while training.
+        dotted: Every other option of a recipe, by its dotted name.
+    """
+    if data is None and config is None and resume is None:
+        raise InputError("fit needs data: give a name such as 'digits', the path of a file or folder, --config or --resume.")
+    if resume is None and out is None:
+        out = results.new_folder(data, config)
+    from amortized.fitting import fit as fit_run
+
+    short = {
+        "prior": prior,
+        "posterior": posterior,
+        "likelihood": likelihood,
+        "objective": objective,
+        "network": network,
+        "latent_dim": latent_dim,
+        "context": context,
+        "binarize": binarize,
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "lr": lr,
+        "precision": precision,
+        "accelerator": accelerator,
+        "devices": devices,
+        "seed": seed,
+        "recipe": recipe,
+    }
+    options = {name: value for name, value in short.items() if value is not None}
+    run = fit_run(data, config=config, out=out, resume=resume, quiet=quiet, **options, **dotted)
+    return results.report_fit(run)
+
+
+@app.command(help_epilogue="Example: amortized evaluate runs/digits --samples 5000")
+def evaluate(run: Path, data: str | None = None, /, *, samples: Count = 1000, split: SplitName = "test", seed: int = 0) -> None:
+    """Estimate the evidence of a run's model: ELBO and importance-weighted log p(x), with their errors.
+
+    Args:
+        run: The run folder.
+        data: Other data than the run's own.
+        samples: Posterior samples per datum.
+        split: The part of the data.
+        seed: Of the samples.
+    """
+    results.show(_load(run).evaluate(data, split=split, samples=samples, seed=seed))
+
+
+@app.command(help_epilogue="Example: amortized sample runs/digits -n 64 --context label=3 --out samples.png")
+def sample(
+    run: Path,
+    /,
+    *,
+    n: Rows = 16,
+    out: Path | None = None,
+    mean: bool = False,
+    temperature: float = 1.0,
+    context: Annotated[tuple[str, ...], Parameter(consume_multiple=False)] = (),
+    seed: int = 0,
+) -> None:
+    """Draw data from the model.
+
+    Args:
+        run: The run folder.
+        n: How many.
+        out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
+        mean: Write E[x | z] at each latent drawn, not a draw of x.
+        temperature: Of the prior.
+        context: A condition as name=value; may be repeated.
+        seed: Of the draws.
+    """
+    loaded = _load(run)
+    out = results.target(loaded, out, "samples", image=loaded.spec.is_image)
+    conditions = dict(condition(text) for text in context)
+    drawn = loaded.sample(n, context=conditions or None, temperature=temperature, mean=mean, seed=seed)
+    results.write(loaded, out, {"x": drawn})
+
+
+@app.command(help_epilogue="Example: amortized reconstruct runs/digits -n 32 --out reconstructions.png")
+def reconstruct(
+    run: Path,
+    data: str | None = None,
+    /,
+    *,
+    n: Rows = 16,
+    out: Path | None = None,
+    split: SplitName = "test",
+    seed: int = 0,
+) -> None:
+    """Encode data and decode them again; in a picture, each original stands above its reconstruction.
+
+    Args:
+        run: The run folder.
+        data: Other data than the run's own.
+        n: How many, from the first on.
+        out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
+        split: The part of the data.
+        seed: Of a draw, where the posterior has no mean.
+    """
+    from amortized import tasks
+
+    loaded = _load(run)
+    out = results.target(loaded, out, "reconstructions", image=loaded.spec.is_image)
+    rows = loaded.rows(data, split, n)
+    made = tasks.reconstruct(loaded.model, rows, seed=seed)
+    results.write(loaded, out, {"reconstruction": made.numpy(), "x": rows.x.numpy()})
+
+
+@app.command(help_epilogue="Example: amortized encode runs/digits --split test --out latents.npz")
+def encode(
+    run: Path,
+    data: str | None = None,
+    /,
+    *,
+    out: Path | None = None,
+    split: SplitName = "test",
+    sample: bool = False,
+    seed: int = 0,
+) -> None:
+    """Write the latents of data: the mean of each posterior.
+
+    Args:
+        run: The run folder.
+        data: Other data than the run's own.
+        out: The file: .npz, .npy or .csv; by default in the run folder.
+        split: The part of the data.
+        sample: Write a draw from each posterior, not its mean.
+        seed: Of the draws.
+    """
+    loaded = _load(run)
+    out = results.target(loaded, out, "latents", image=False)
+    results.write(loaded, out, {"z": loaded.encode(data, split=split, sample=sample, seed=seed)})
+
+
+@app.command(help_epilogue="Example: amortized interpolate runs/digits -n 8 --steps 12 --path spherical --out path.png")
+def interpolate(
+    run: Path,
+    data: str | None = None,
+    /,
+    *,
+    n: Rows = 8,
+    steps: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
+    path: Literal["linear", "spherical"] = "linear",
+    out: Path | None = None,
+    split: SplitName = "test",
+    seed: int = 0,
+) -> None:
+    """Decode what lies between the latents of pairs of data.
+
+    Args:
+        run: The run folder.
+        data: Other data than the run's own.
+        n: How many pairs.
+        steps: Points of each path, both ends among them.
+        path: A straight line, or an arc about the origin.
+        out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
+        split: The part of the data.
+        seed: Of the choice of pairs.
+    """
+    loaded = _load(run)
+    out = results.target(loaded, out, "interpolation", image=loaded.spec.is_image)
+    made = loaded.interpolate(data, n=n, steps=steps, path=path, split=split, seed=seed)
+    results.write(loaded, out, {"x": made.reshape(n * steps, *made.shape[2:])}, columns=steps)
+
+
+def _load(path: Path) -> "Run":
+    from amortized.runs import load_run
+
+    return load_run(path)

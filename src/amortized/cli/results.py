@@ -1,0 +1,114 @@
+"""What a command leaves: files, tables and the words that say where they are."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amortized.report import check_suffix, pairs, write_images, write_table
+
+PAIRS_PER_ROW = 16
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from amortized.evaluation import Evidence
+    from amortized.runs import Run
+
+
+def target(run: "Run", out: Path | None, name: str, *, image: bool) -> Path:
+    """The file to write, by default `name` in the run's folder; refused before anything is computed for it."""
+    if out is None:
+        assert run.path is not None
+        out = run.path / f"{name}{'.png' if image else '.npz'}"
+    check_suffix(out, image=image)
+    return out
+
+
+def write(run: "Run", out: Path, arrays: Mapping[str, "np.ndarray"], columns: int | None = None) -> None:
+    """Write arrays of N data by name as a table or a picture, and say so.
+
+    Args:
+        run: Whose data they are.
+        out: The file.
+        arrays: The data; a second array holds what each was made from, and a picture shows it above. `z` are latents.
+        columns: Images per row of a picture.
+    """
+    if out.suffix.lower() == ".png":
+        images, *origins = arrays.values()
+        if origins:
+            columns = min(len(images), PAIRS_PER_ROW)
+            images = pairs(origins[0], images, columns)
+        write_images(out, images, columns, **_range(run))
+    else:
+        write_table(out, arrays, () if "z" in arrays else run.spec.columns)
+    print(f"Wrote {out}.")
+
+
+def show(evidence: "Evidence") -> None:
+    """Print the metrics: a table on a terminal, plain lines elsewhere."""
+    if not sys.stdout.isatty():
+        print(evidence)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    data, samples = len(evidence.distortion), evidence.samples
+    table = Table(title=f"{evidence.split} split, {data:,} data, {samples:,} posterior samples each", title_justify="left")
+    for heading in ("metric", "value", "kind"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for name, metric in evidence.metrics.items():
+        table.add_row(name, f"{metric.value:.4f}", metric.kind)
+    console = Console(highlight=False, markup=False)
+    console.print(table, *evidence.notes, sep="\n")
+
+
+def report_fit(run: "Run") -> int:
+    """Say where a run is and what can be done next.
+
+    Returns:
+        The exit status: 128 plus the signal's number where one stopped the run.
+    """
+    if run.outcome is not None and run.outcome.signal is not None and not run.finished:
+        print(f"The run is in {run.path}; go on with: amortized fit --resume {run.path}")
+        return 128 + run.outcome.signal
+    print(f"The run is in {run.path}; next:")
+    print(f"  amortized evaluate {run.path}")
+    print(f"  amortized sample {run.path} -n 64")
+    return 0
+
+
+def new_folder(data: str | None, config: Path | None) -> Path:
+    """A folder in runs/ for a run that was given none, named for its data or its configuration."""
+    if data is not None:
+        name = Path(data).stem
+    else:
+        assert config is not None
+        name = config.absolute().parent.name if config.name == "config.yaml" else config.stem
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
+def list_options() -> None:
+    """Print every dotted option of a recipe, for the help of fit."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from amortized.recipes import NAMED, options
+
+    table = Table.grid(padding=(0, 2))
+    for name, text in options().items():
+        table.add_row(f"--{name.replace('_', '-')}", text)
+    console = Console(highlight=False, markup=False)
+    console.print("\nEvery option of a recipe, by its dotted name:\n")
+    console.print(table)
+    console.print(f"\nNamed recipes: {', '.join(NAMED)}.")
+
+
+def _range(run: "Run") -> dict[str, float]:
+    """What is black and what is white: the ends of the data's support, where it has ends."""
+    if run.spec.support == "levels" and run.spec.levels is not None:
+        return {"low": 0.0, "high": run.spec.levels - 1.0}
+    return {"low": 0.0, "high": 1.0} if run.spec.support in ("binary", "unit") else {}

@@ -1,0 +1,28 @@
+"""Data: from what a user has to batches. Sources, splits, the judgment of the support, transforms."""
+
+from amortized.data.batches import Batches
+from amortized.data.record import Data, Rows, Split, mean_and_scale, sample_rows
+from amortized.data.sources import load
+from amortized.data.streams import LoaderBatches, to_batches
+from amortized.data.support import Support, describe
+from amortized.data.transforms import Corruption, Masking, Noise, SaltPepper, Transform, make_transform
+
+__all__ = [
+    "Batches",
+    "Corruption",
+    "Data",
+    "LoaderBatches",
+    "Masking",
+    "Noise",
+    "Rows",
+    "SaltPepper",
+    "Split",
+    "Support",
+    "Transform",
+    "describe",
+    "load",
+    "make_transform",
+    "mean_and_scale",
+    "sample_rows",
+    "to_batches",
+]

@@ -1,0 +1,162 @@
+"""The record of a data set: its splits in memory, and what is known about it.
+
+A split is (x, context, labels, index), each of N rows; x stays in the compact type that it came in (8-bit images stay 8-bit)
+and becomes float32 when a batch is cut. Whatever offers `len`, `event_shape` and `fetch` is a split as well: that of a user's
+`Dataset` does, without holding anything in memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from amortized.data.randomness import generator, seed_from
+from amortized.data.support import Support, describe
+
+
+class Rows(Protocol):
+    """What batches can be cut from by row number."""
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """The shape of one row's `x`."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        ...
+
+    def fetch(self, rows: Tensor) -> dict[str, Any]:
+        """The rows of these numbers: `x`, `index` and, where there are any, `context` and `labels`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """A part of a data set, in memory.
+
+    Attributes:
+        x: (N, *event) in a compact type.
+        index: (N,) position of each row in the array that it came from.
+        context: Named conditions, (N,) integer codes or (N,) or (N, c) floats.
+        labels: (N,) class codes, or None. Real-valued labels are kept as floats.
+    """
+
+    x: Tensor
+    index: Tensor
+    context: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        """The number N of rows."""
+        return len(self.x)
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """The shape of one row's `x`."""
+        return self.x.shape[1:]
+
+    def fetch(self, rows: Tensor) -> dict[str, Any]:
+        """The rows of these numbers, (B,) of the split's device, as a dict with the keys of a batch."""
+        batch: dict[str, Any] = {"x": self.x.index_select(0, rows), "index": self.index.index_select(0, rows)}
+        if self.context:
+            batch["context"] = {name: value.index_select(0, rows) for name, value in self.context.items()}
+        if self.labels is not None:
+            batch["labels"] = self.labels.index_select(0, rows)
+        return batch
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The split with every tensor on `device`."""
+        labels = None if self.labels is None else self.labels.to(device)
+        context = {name: value.to(device) for name, value in self.context.items()}
+        return Split(self.x.to(device), self.index.to(device), context, labels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set.
+
+    Attributes:
+        name: What to call it.
+        train: The training split; has rows.
+        valid: The validation split; may be empty.
+        test: The test split; may be empty.
+        is_image: Whether an event is an image, (H, W) or (H, W, C).
+        columns: The names of a table's columns; empty for other events.
+        label_names: The name of each class code; empty where there are no classes.
+        context_names: For each condition that is a class, the name of each code.
+        constant: The names of the columns (or pixels) that never vary in the training split.
+        notes: Sentences that a user should see.
+        fingerprint: The start of the SHA-256 of the content, for the record of a run.
+        rows_seen: Rows by which the support is judged where not all data are in memory.
+    """
+
+    name: str
+    train: Rows
+    valid: Rows
+    test: Rows
+    is_image: bool
+    columns: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+    context_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    constant: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    fingerprint: str = ""
+    rows_seen: Tensor | None = None
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """The shape of one datum."""
+        return self.train.event_shape
+
+    @property
+    def splits(self) -> dict[str, Rows]:
+        """The three splits by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    @cached_property
+    def support(self) -> Support:
+        """Which values occur, in all splits together (of streamed data: in the first rows)."""
+        if self.rows_seen is not None:
+            return describe(self.rows_seen, image=self.is_image)
+        return describe(*(split.x for split in self.splits.values() if isinstance(split, Split)), image=self.is_image)
+
+
+def sample_rows(split: Rows, n: int, seed: int = 0) -> dict[str, Any]:
+    """At most `n` rows of a split, drawn without replacement by `seed`, in the split's order, raw (no transform)."""
+    rows = torch.randperm(len(split), generator=generator(seed_from(seed, "sample_rows")))[:n].sort().values
+    return split.fetch(rows.to(split.x.device) if isinstance(split, Split) else rows)
+
+
+def mean_and_scale(split: Rows, how: Literal["columns", "global", "none"]) -> tuple[Tensor, Tensor]:
+    """The shift and the unit that standardize a training split: (x - shift) / unit.
+
+    Args:
+        split: The training split.
+        how: `columns` gives each entry its own mean and standard deviation; `global` gives all entries one of each;
+            `none` gives 0 and 1.
+
+    Returns:
+        shift and unit, float32 of the event's shape, computed in float64. The unit of what never varies is 1.
+    """
+    shape = split.event_shape
+    if how == "none":
+        return torch.zeros(shape), torch.ones(shape)
+    total, count = torch.zeros(shape, dtype=torch.float64), 0
+    for x in _chunks(split):
+        total, count = total + x.sum(0), count + len(x)
+    mean = total / count if how == "columns" else (total / count).mean().expand(shape)
+    # The second pass takes squares about the mean: their sum loses no digits to cancellation.
+    squares = sum(((x - mean).square().sum(0) for x in _chunks(split)), torch.zeros(shape, dtype=torch.float64))
+    variance = squares / count if how == "columns" else (squares / count).mean().expand(shape)
+    unit = torch.where(variance > 0, variance.sqrt(), 1.0)
+    return mean.to(torch.float32).contiguous(), unit.to(torch.float32).contiguous()
+
+
+def _chunks(split: Rows, size: int = 4096):
+    for rows in torch.arange(len(split)).split(size):
+        rows = rows.to(split.x.device) if isinstance(split, Split) else rows
+        yield split.fetch(rows)["x"].to("cpu", torch.float64)

@@ -1,0 +1,117 @@
+"""Sources: what a user may call data, and the one function that takes it.
+
+A name, a path, arrays, a table, a folder of images, a torch `Dataset` or a `DataLoader`. All but the last two become a dict of
+named arrays (`arrays.py`), and then a `Data` in memory (`assemble.py`).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amortized.data.arrays import from_memory, read_npz
+from amortized.data.assemble import assemble
+from amortized.data.images import read_folder
+from amortized.data.record import Data
+from amortized.data.streams import from_torch, is_torch_source
+from amortized.data.tables import from_frame, is_frame, read_csv, read_parquet
+from amortized.errors import InputError, nearest
+
+VARIABLE = "AMORTIZED_DATA"
+_READERS = {".npz": read_npz, ".npy": read_npz, ".csv": read_csv, ".parquet": read_parquet}
+
+
+def load(
+    source: Any,
+    *,
+    labels: Any = None,
+    context: Sequence[str] | Mapping[str, Any] = (),
+    name: str | None = None,
+    splits: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> Data:
+    """Load data from anything that holds them.
+
+    Args:
+        source: The name `digits`, or that of a file or folder in the folder that the environment variable AMORTIZED_DATA
+            names; a path to `.npz`, `.npy`, `.csv`, `.parquet` or a folder of images; an array, a tensor, a pair (x, y), a dict
+            of arrays named as in an `.npz`, a DataFrame; a `torch.utils.data.Dataset` or `DataLoader`, or a dict of those
+            under `train`, `valid`, `test`.
+        labels: One class per row: an array, or the name of a column or an array of the source (by default `y`).
+        context: What to condition on: names of columns or arrays of the source (`label` is `y`), or a dict of arrays.
+        name: What to call the data; by default the source's own name.
+        splits: The fractions of train, valid and test, for splits that the source does not bring.
+        seed: Which division into splits.
+
+    Returns:
+        The data set, with its splits.
+
+    Raises:
+        InputError: The source cannot be found, read or used; the message says why, and what would work.
+
+    Example:
+        >>> data = load("digits")
+        >>> len(data.train), tuple(data.event_shape), data.support.kind
+        (1437, (8, 8), 'levels')
+    """
+    if is_torch_source(source):
+        if labels is not None or context:
+            raise InputError(
+                "labels and context of a Dataset or DataLoader come with its items: give dicts with 'labels', 'context'."
+            )
+        return from_torch(source, name=name or "dataset", splits=splits, seed=seed)
+    arrays, found_name, is_image = _arrays(source, labels, context)
+    return assemble(arrays, name=name or found_name, labels=labels, context=context, splits=splits, seed=seed, is_image=is_image)
+
+
+def _arrays(source: Any, labels: Any, context: Any) -> tuple[dict[str, np.ndarray], str, bool | None]:
+    roles = context.values() if isinstance(context, Mapping) else [context] if isinstance(context, str) else context
+    named = [role for role in (labels, *roles) if isinstance(role, str)]
+    if is_frame(source):
+        return from_frame(source, named), "table", None
+    if not isinstance(source, (str, os.PathLike)):
+        return from_memory(source), "array", None
+    if source == "digits":
+        return _digits(), "digits", True
+    path = _find(source)
+    if path.is_dir():
+        return read_folder(path), path.name, True
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"'{path}' ends in '{path.suffix}', which is no known format; give {', '.join(_READERS)} or a folder of images."
+        )
+    if reader is read_npz:
+        return read_npz(path), path.stem, None
+    return reader(path, named), path.stem, None
+
+
+def _find(source: str | os.PathLike) -> Path:
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if path.suffix or len(path.parts) != 1:
+        raise InputError(f"'{path}' does not exist; check the path (the working folder is '{Path.cwd()}').")
+    folder = os.environ.get(VARIABLE)
+    files = _named(Path(folder)) if folder else {}
+    if path.name in files:
+        return files[path.name]
+    where = f"{VARIABLE} is '{folder}'" if folder else f"set {VARIABLE} to the folder of your data files"
+    raise InputError(f"there are no data named '{path}'; {nearest(path.name, ['digits', *files])} ({where}, or give a path)")
+
+
+def _named(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"{VARIABLE} names '{folder}', which is no folder; set it to the folder of your data files.")
+    return {
+        path.stem: path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir() or path.suffix.lower() in _READERS
+    }
+
+
+def _digits() -> dict[str, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    return {"x": bunch.images, "y": bunch.target}

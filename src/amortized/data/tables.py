@@ -1,0 +1,126 @@
+"""Tables: `.csv`, `.parquet` and DataFrames, as a dict of named arrays.
+
+Every column is a number of the datum, but those that are named as labels or as conditions; these may be text.
+"""
+
+import csv
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amortized.errors import InputError
+
+_EXTRA = "pip install 'amortized[tables]'"
+
+
+def read_csv(path: Path, named: Collection[str]) -> dict[str, np.ndarray]:
+    """The arrays of a `.csv` file, with a header or without; commas, semicolons or tabs.
+
+    A first row in which nothing is a number is a header; without one the columns are called 0, 1, ....
+
+    Args:
+        path: Of the file.
+        named: The columns that are no part of `x`.
+
+    Raises:
+        InputError: No rows, ragged rows, or text or a hole where a number is needed.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=first.count)
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"'{path}' cannot be read as a table of text ({error}); write it as CSV in UTF-8.") from None
+    header = bool(rows) and not any(_is_number(cell) for cell in rows[0])
+    names = [cell.strip() for cell in rows[0]] if header else [str(column) for column in range(len(rows[0]) if rows else 0)]
+    rows = rows[header:]
+    if not rows:
+        raise InputError(f"'{path}' has no rows of data; give at least 2.")
+    for number, row in enumerate(rows):
+        if len(row) != len(names):
+            raise InputError(
+                f"row {number} of '{path}' has {len(row)} cells, but the table has {len(names)} columns; repair that row."
+            )
+    columns = [_numbers_or_text(column) for column in zip(*rows, strict=True)]
+    return _arrays(names, columns, named, str(path))
+
+
+def read_parquet(path: Path, named: Collection[str]) -> dict[str, np.ndarray]:
+    """The arrays of a `.parquet` file; needs the extra `tables`."""
+    try:
+        import pandas
+        import pyarrow
+    except ImportError as error:
+        raise InputError(f"reading '{path}' needs {error.name}; install it by: {_EXTRA}") from None
+    try:
+        frame = pandas.read_parquet(path)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise InputError(f"'{path}' cannot be read: it is truncated or no .parquet file ({error}). Write it again.") from None
+    return from_frame(frame, named)
+
+
+def is_frame(source: Any) -> bool:
+    """Whether `source` is a pandas DataFrame, found out without importing pandas."""
+    return type(source).__module__.partition(".")[0] == "pandas" and type(source).__name__ == "DataFrame"
+
+
+def from_frame(frame: Any, named: Collection[str]) -> dict[str, np.ndarray]:
+    """The arrays of a DataFrame."""
+    names = [str(name) for name in frame.columns]
+    columns = [_column(frame.iloc[:, position]) for position in range(len(names))]
+    return _arrays(names, columns, named, "the table")
+
+
+def _column(series: Any) -> np.ndarray:
+    missing = series.isna().to_numpy()
+    if series.dtype.kind in "buif":
+        # A nullable integer column has no NaN of its own; as floats its holes are seen, and reported, like any other.
+        return series.to_numpy(dtype=np.float64, na_value=np.nan) if missing.any() else series.to_numpy(dtype=series.dtype.kind)
+    return np.where(missing, "", series.astype(str).to_numpy(dtype=np.str_))
+
+
+def _arrays(names: Sequence[str], columns: Sequence[np.ndarray], named: Collection[str], where: str) -> dict[str, np.ndarray]:
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise InputError(f"column '{min(repeated)}' occurs more than once in {where}; rename one of them.")
+    arrays = {f"context_{name}": column for name, column in zip(names, columns, strict=True) if name in named}
+    data = [(name, _numbers(name, column)) for name, column in zip(names, columns, strict=True) if name not in named]
+    if not data:
+        raise InputError(f"every column of {where} is named as labels or context; leave at least one to be modeled.")
+    return {
+        "x": np.stack([column for _, column in data], axis=1),
+        "columns": np.asarray([name for name, _ in data]),
+        **arrays,
+    }
+
+
+def _numbers(name: str, column: np.ndarray) -> np.ndarray:
+    if column.dtype.kind in "buif":
+        return column
+    row, cell = next((row, cell) for row, cell in enumerate(column.tolist()) if not _is_number(cell))
+    if not cell.strip():
+        raise InputError(f"column '{name}' has no value at row {row}; remove that row or fill it in.")
+    raise InputError(
+        f"column '{name}' needs numbers; it has '{cell}' at row {row}. Name it as a class by labels='{name}'"
+        f" or context=['{name}'], or leave the column out."
+    )
+
+
+def _numbers_or_text(cells: Sequence[str]) -> np.ndarray:
+    text = np.asarray(cells)
+    try:
+        return text.astype(np.float64)
+    except ValueError:
+        return text
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

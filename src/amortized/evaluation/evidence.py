@@ -1,0 +1,221 @@
+r"""The evidence log p(x), by importance sampling with the posterior as the proposal.
+
+    log p(x) ~ log 1/K sum_k w_k,    w_k = p(x, z_k) / q(z_k | x),  z_k ~ q(z | x)       Burda et al. 2016, arXiv 1509.00519
+
+The estimate is a lower bound in expectation. With r the relative variance of one weight, its bias is about -r / 2K and its
+variance about r / K (Nowozin 2018, proposition 1); r is estimated from the same weights. Two errors are kept apart:
+that of Monte Carlo, which falls with K, and that of the data, which is how far another sample of as many data would be.
+
+Weights are summed in float64 and never leave the log domain: kept are a running maximum m, sum_k e^{log w_k - m} and
+sum_k e^{2 (log w_k - m)}.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amortized.errors import InputError
+from amortized.models.model import Model
+from amortized.precision import fast_matmul
+from amortized.seeds import derive_seed
+from amortized.terms import Batch
+
+CHUNK_ENTRIES = 2**20
+"""Entries of x scored at once: large enough for the matrix products, small enough for the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of an evaluation.
+
+    Attributes:
+        value: The number; its name says sign and unit.
+        split: The data it is about.
+        samples: Posterior samples per datum.
+        kind: "exact", "lower bound" or "estimate".
+    """
+
+    value: float
+    split: str
+    samples: int
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What an evaluation found, per datum, in the order of the data.
+
+    Attributes:
+        elbo: (N,) float64, nats; None where the objective is no bound.
+        nll: (N,) importance-weighted estimate of -log p(x), nats; None likewise.
+        nll_variance: (N,) Monte Carlo variance of `nll`, nats^2; None likewise.
+        rate: (N,) KL(q || p), nats; None likewise.
+        distortion: (N,) -E_q[log p(x|z)], nats.
+        samples: Posterior samples per datum.
+        split: The data it is about.
+        rate_is_exact: Whether the KL is a closed form.
+        dimensions: Entries of a datum where bits per dimension make sense (discrete data), else None.
+    """
+
+    elbo: Tensor | None
+    nll: Tensor | None
+    nll_variance: Tensor | None
+    rate: Tensor | None
+    distortion: Tensor
+    samples: int
+    split: str = "test"
+    rate_is_exact: bool = True
+    dimensions: int | None = None
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The means over the data by name, in nats unless the name says otherwise."""
+        table: dict[str, tuple[float, str]] = {}
+        if self.elbo is not None and self.nll is not None and self.nll_variance is not None and self.rate is not None:
+            mean_nll = float(self.nll.mean())
+            table = {
+                "elbo_nats": (float(self.elbo.mean()), "lower bound"),
+                "elbo_stderr_nats": (_standard_error(self.elbo), "estimate"),
+                "nll_nats": (mean_nll, "estimate"),
+                "nll_stderr_nats": (_standard_error(self.nll), "estimate"),
+                "nll_mc_stderr_nats": (float(self.nll_variance.sum().sqrt()) / len(self.nll), "estimate"),
+                "nll_bias_nats": (float(self.nll_variance.mean()) / 2, "estimate"),
+            }
+            if self.dimensions is not None:
+                table["bits_per_dim"] = (mean_nll / self.dimensions / math.log(2), "estimate")
+            table["rate_nats"] = (float(self.rate.mean()), "exact" if self.rate_is_exact else "estimate")
+        table["distortion_nats"] = (float(self.distortion.mean()), "estimate")
+        return {name: Metric(value, self.split, self.samples, kind) for name, (value, kind) in table.items()}
+
+    def __str__(self) -> str:
+        """The metrics as a small table, with what they are."""
+        metrics = self.metrics
+        rows = [f"{name:<20} {metric.value:12.4f}   {metric.kind}" for name, metric in metrics.items()]
+        head = f"{self.split} split, {len(self.distortion):,} data, {self.samples:,} posterior samples each"
+        return "\n".join([head, *rows, *self.notes])
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know before quoting the numbers."""
+        if self.nll_variance is None:
+            return ["The posterior is a point mass: there is no bound on log p(x), only the distortion."]
+        bias = float(self.nll_variance.mean()) / 2
+        if bias > 0.1:
+            return [f"The importance weights vary so much that nll_nats is too high by about {bias:.2f} nats; take more samples."]
+        return []
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model,
+    batches: Iterable[Batch | Tensor],
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    split: str = "test",
+    dimensions: int | None = None,
+    progress: Callable[[int], Any] | None = None,
+) -> Evidence:
+    """Estimate the ELBO and log p(x) of every datum.
+
+    Args:
+        model: The model; it is put into evaluation mode, and back.
+        batches: The data; how they are cut does not matter beyond the noise.
+        samples: The number K of posterior samples per datum.
+        seed: Of the posterior samples.
+        split: The name of the data, for the record.
+        dimensions: Entries of a datum, for bits per dimension; None for continuous data.
+        progress: Called with the number of data done, after each chunk.
+
+    Returns:
+        The evidence, per datum and as metrics.
+
+    Raises:
+        InputError: There are no data, or `samples` is not positive.
+    """
+    if samples < 1:
+        raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
+    assert isinstance(model, nn.Module)
+    was_training = model.training
+    model.eval()
+    torch.manual_seed(derive_seed(seed, "evaluation"))
+    rows, exact, is_bound = [], True, True
+    try:
+        for batch in _chunks(batches, samples, model.event_shape.numel()):
+            with fast_matmul(batch.x.device):
+                sums = _Sums(model, batch, samples)
+            exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
+            rows.append(sums.results())
+            if progress is not None:
+                progress(len(batch))
+    finally:
+        model.train(was_training)
+    if not rows:
+        raise InputError(f"the {split} split has no data to evaluate; name another with --split.")
+    columns = [torch.cat(column).cpu() for column in zip(*rows, strict=True)]
+    elbo, nll, variance, rate, distortion = columns
+    if not is_bound:
+        return Evidence(None, None, None, None, distortion, samples, split)
+    return Evidence(elbo, nll, variance, rate, distortion, samples, split, exact, dimensions)
+
+
+class _Sums:
+    """Running sums over the posterior samples of B data, in float64."""
+
+    def __init__(self, model: Model, batch: Batch, samples: int):
+        self.samples = samples
+        zero = torch.zeros(len(batch), dtype=torch.float64, device=_float64_device(batch.x.device))
+        self.maximum = torch.full_like(zero, -torch.inf)
+        self.first, self.second, self.log_px, self.kl = zero, zero, zero, zero
+        at_once = _samples_at_once(samples, len(batch), model.event_shape.numel())
+        for start in range(0, samples, at_once):
+            self._add(model, batch, min(at_once, samples - start))
+
+    def _add(self, model: Model, batch: Batch, count: int) -> None:
+        terms = model.terms(batch, samples=count)
+        self.rate_is_exact, self.is_bound = terms.kl_is_exact, terms.is_bound
+        device = self.maximum.device
+        self.log_px = self.log_px + count * terms.mean_over_samples(terms.log_px.to(device).double())
+        if not terms.is_bound:
+            return
+        self.kl = self.kl + count * terms.mean_over_samples(terms.kl.sum(0).to(device).double())
+        log_w = terms.log_w.to(device).double()
+        if terms.log_sample_weight is not None:
+            log_w = log_w + terms.log_sample_weight.to(device) + math.log(count)
+        maximum = torch.maximum(self.maximum, log_w.amax(0))
+        kept = (self.maximum - maximum).exp()
+        weights = (log_w - maximum).exp()
+        self.first = kept * self.first + weights.sum(0)
+        self.second = kept.square() * self.second + weights.square().sum(0)
+        self.maximum = maximum
+
+    def results(self) -> tuple[Tensor, ...]:
+        """ELBO, NLL, its Monte Carlo variance, rate and distortion, each (B,)."""
+        distortion, rate = -self.log_px / self.samples, self.kl / self.samples
+        nll = -(self.maximum + (self.first / self.samples).log())
+        variance = (self.second / self.first.square() - 1.0 / self.samples).clamp(min=0.0)
+        return -distortion - rate, nll, variance, rate, distortion
+
+
+def _float64_device(device: torch.device) -> torch.device:
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def _samples_at_once(samples: int, data: int, entries: int) -> int:
+    return max(1, min(samples, CHUNK_ENTRIES // (data * entries)))
+
+
+def _chunks(batches: Iterable[Batch | Tensor], samples: int, entries: int) -> Iterator[Batch]:
+    """Cut the data so that all samples of a chunk are scored at once, or a chunk is one datum."""
+    for batch in map(Batch.of, batches):
+        size = max(1, CHUNK_ENTRIES // (entries * samples))
+        for start in range(0, len(batch), size):
+            yield batch.rows(slice(start, start + size))
+
+
+def _standard_error(values: Tensor) -> float:
+    return float(values.std(correction=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan

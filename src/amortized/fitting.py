@@ -1,0 +1,186 @@
+"""Fitting: from data, and a recipe or a model composed by hand, to a run.
+
+A run that a signal or a crash ended goes on from its folder, to the same bits.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from amortized.errors import InputError
+from amortized.folder import Folder
+from amortized.models import Model
+from amortized.objectives import Objective
+from amortized.recipes import Recipe, dotted, load_data, make_recipe, named, plan, read_yaml
+from amortized.runs import Run
+from amortized.training import launch
+from amortized.training import train as run_loop
+from amortized.training.checkpoints import state_tensors, write_tensors
+from amortized.training.progress import Silent
+
+SUMMARY_SAMPLES = 10
+"""Posterior samples of the evidence that is computed at the end of every fit; `evaluate` takes more."""
+
+RESUMABLE = frozenset(
+    f"training.{name}" for name in ("epochs", "steps", "patience", "accelerator", "devices", "strategy", "checkpoint_seconds")
+)
+"""What may change when a run goes on."""
+
+
+def fit(
+    data: Any = None,
+    *,
+    recipe: str | Recipe | None = None,
+    config: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> Run:
+    """Fit a model that a recipe describes.
+
+    Args:
+        data: A name or a path, or arrays, a table, a `Dataset` or a `DataLoader`; None where the recipe names them.
+        recipe: A named recipe, or one in full; "vae" where there is no `config` either.
+        config: A YAML file whose values override the recipe's.
+        out: The run folder; None writes nothing.
+        resume: The folder of a run that was interrupted, to go on with; takes the place of `recipe`, `config` and `out`.
+        quiet: Say nothing.
+        **options: Values that override both, by short name (`prior`, `epochs`, ...) or dotted name (`training.batch_size`).
+
+    Returns:
+        The run. One that a signal ended is not `finished`, and can be gone on with if it has a folder.
+
+    Raises:
+        InputError: The data, a value or a name cannot be used; the message says what would work.
+
+    Example:
+        >>> run = fit("digits", latent_dim=2, epochs=1, quiet=True)
+        >>> run.sample(3).shape
+        (3, 8, 8)
+    """
+    if resume is not None:
+        if recipe is not None or config is not None or out is not None:
+            raise InputError("a resumed run has its own recipe and folder; leave out recipe, config and out.")
+        return _resume(Folder(resume), data, None, None, quiet, options)
+    layers: list[Mapping[str, Any]] = []
+    if isinstance(recipe, Recipe):
+        layers.append(recipe.model_dump())
+    elif recipe is not None or config is None:
+        layers.append(named(recipe or "vae"))
+    if config is not None:
+        layers.append(read_yaml(str(config)))
+    if isinstance(data, str | os.PathLike):
+        options = {**options, "data.source": str(data)}
+        data = None
+    return _start(make_recipe(layers, options), data, None, None, None if out is None else Folder(out), quiet)
+
+
+def train(
+    model: Model,
+    data: Any = None,
+    objective: Objective | Callable[..., Tensor] | str = "elbo",
+    *,
+    out: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+    **options: Any,
+) -> Run:
+    """Train a model that was composed by hand.
+
+    Args:
+        model: Any module that answers to `amortized.models.Model`; it is trained in place.
+        data: Anything that `fit` takes.
+        objective: An `Objective`, a function of `Terms`, or the name of a kind.
+        out: The run folder; None writes nothing.
+        resume: The folder of an interrupted run of this very model, to go on with.
+        seed: Of split, batch order and noise; the weights are the model's own.
+        quiet: Say nothing.
+        **options: Values by short name (`epochs`, `batch_size`, `binarize`, ...) or dotted name (`training.ema`).
+
+    Returns:
+        The run; `load_run(out, model=...)` reads it again.
+
+    Example:
+        >>> from amortized import VAE, likelihoods, networks, posteriors, priors
+        >>> model = VAE(
+        ...     priors.StandardNormal(2),
+        ...     posteriors.DiagonalGaussian(networks.MLP((8, 8), [32]), event=2),
+        ...     likelihoods.Binomial(networks.MLP(2, [32]), event=(8, 8), levels=17),
+        ... )
+        >>> train(model, "digits", epochs=1, quiet=True).outcome.steps
+        11
+    """
+    if not isinstance(objective, str):
+        options = {**options, "objective": None}
+        objective = objective if isinstance(objective, Objective) else Objective(objective)
+    else:
+        options, objective = {**options, "objective": objective}, None
+    if resume is not None:
+        return _resume(Folder(resume), data, model, objective, quiet, {k: v for k, v in options.items() if k != "objective"})
+    if isinstance(data, str | os.PathLike):
+        options, data = {**options, "data.source": str(data)}, None
+    recipe = make_recipe([{"seed": seed, "model": None}], options)
+    return _start(recipe, data, model, objective, None if out is None else Folder(out), quiet)
+
+
+def _resume(
+    folder: Folder, data: Any, model: Model | None, objective: Objective | None, quiet: bool, options: Mapping[str, Any]
+) -> Run:
+    folder.check()
+    changed = [name for name in map(dotted, options) if name not in RESUMABLE]
+    if changed:
+        raise InputError(
+            f"a resumed run keeps its recipe; '{changed[0]}' cannot change; leave it out, or fit anew. What may change:"
+            f" {', '.join(sorted(RESUMABLE))}."
+        )
+    recipe = make_recipe([folder.read_recipe().model_dump()], options)
+    return _start(recipe, data, model, objective, folder, quiet, resumed=True)
+
+
+def _start(
+    recipe: Recipe,
+    data: Any,
+    model: Model | None,
+    objective: Objective | None,
+    folder: Folder | None,
+    quiet: bool,
+    *,
+    resumed: bool = False,
+) -> Run:
+    """Plan, write what describes the run, train, and write what came of it."""
+    fabric = launch(recipe.training)
+    whole = load_data(recipe, data)
+    made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
+    first = fabric.global_rank == 0
+    if first and not quiet:
+        print("\n".join(made.notes))
+    if folder is not None and first:
+        if not resumed:
+            folder.create()
+        folder.write_recipe(made.recipe)
+        folder.write_model_description(made.recipe, made.spec)
+        folder.write_environment(seed=recipe.seed, data=whole.name, fingerprint=whole.fingerprint, device=str(fabric.device))
+    fabric.barrier()
+    outcome = run_loop(
+        made.model,
+        made.objective,
+        made.train,
+        made.valid,
+        made.recipe.training,
+        seed=recipe.seed,
+        checkpoint=None if folder is None else folder.checkpoint,
+        reporter=Silent() if quiet else None,
+        fabric=fabric,
+    )
+    run = Run(made.model, made.spec, made.recipe, folder if first else None, whole, outcome.history, {}, outcome)
+    if run.folder is not None:
+        assert isinstance(run.model, nn.Module)
+        write_tensors(run.folder.weights, state_tensors(run.model), {"format": "pt"})
+        run.folder.write_history(outcome.history)
+    if first and outcome.finished and len(whole.test):
+        run.evaluate(samples=SUMMARY_SAMPLES, seed=recipe.seed)
+    return run

@@ -1,0 +1,53 @@
+"""What every model answers to, whatever it is made of."""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from amortized.terms import Batch, Terms
+
+Gradient = Literal["total", "path"]
+
+
+class Model(Protocol):
+    """A latent-variable model with amortized inference, a `torch.nn.Module`.
+
+    Attributes:
+        event_shape: The shape of one datum.
+        offers: What it can give to an objective that asks for more than the KL (`amortized.objectives.NEEDS`).
+        needs_calibration: Whether something in it is to be computed over the training data before evaluation.
+    """
+
+    @property
+    def event_shape(self) -> torch.Size: ...  # noqa: D102 described above
+
+    @property
+    def offers(self) -> frozenset[str]: ...  # noqa: D102 described above
+
+    @property
+    def needs_calibration(self) -> bool: ...  # noqa: D102 described above
+
+    def terms(self, batch: Batch | Tensor, *, samples: int = 1, gradient: Gradient = "total") -> Terms:
+        """The terms of the bound for K = `samples` posterior samples of each of the B data."""
+        ...
+
+    def posterior(self, batch: Batch | Tensor) -> Distribution:
+        """q(z | x), with batch (B,)."""
+        ...
+
+    def decode(self, z: Tensor, context: Mapping[str, Tensor] | None = None) -> Distribution:
+        """p(x | z) for z of shape (B, *event) or (K, B, *event)."""
+        ...
+
+    def sample(
+        self, n: int, context: Mapping[str, Tensor] | None = None, temperature: float = 1.0, *, mean: bool = False
+    ) -> Tensor:
+        """Draw n data from the model, (n, *event); with `mean`, E[x | z] at the n latents drawn."""
+        ...
+
+    def calibrate(self, batches: Iterable[Batch]) -> None:
+        """Compute over the training data what is then frozen for evaluation."""
+        ...

@@ -1,0 +1,34 @@
+"""Recipes: the validated description of a model and its training, and how it is built."""
+
+from amortized.recipes import messages
+from amortized.recipes.build import Plan, build, known_transform, load_data, make_batches, plan
+from amortized.recipes.named import NAMED, named
+from amortized.recipes.recipe import SHORT, DataDescription, ModelDescription, Recipe, dotted, make_recipe, read_yaml
+from amortized.recipes.spec import Condition, Spec
+
+
+def options() -> dict[str, str]:
+    """Every option of a recipe by its dotted name: what it is, and its default."""
+    return messages.options(Recipe)
+
+
+__all__ = [
+    "NAMED",
+    "SHORT",
+    "Condition",
+    "DataDescription",
+    "ModelDescription",
+    "Plan",
+    "Recipe",
+    "Spec",
+    "build",
+    "dotted",
+    "known_transform",
+    "load_data",
+    "make_batches",
+    "make_recipe",
+    "named",
+    "options",
+    "plan",
+    "read_yaml",
+]

@@ -1,0 +1,119 @@
+"""What a mistake in a recipe is answered with: the name, the value and the nearest name that would have been right."""
+
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined
+
+from amortized.errors import nearest
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first mistake in one sentence."""
+    first = error.errors()[0]
+    location, value = first["loc"], first["input"]
+    name = ".".join(str(part) for part in _without_tags(location, root))
+    match first["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            valid = _names_beside(location, root)
+            return f"unknown option '{name}' (value {value!r}); {nearest(str(location[-1]), valid)}"
+        case "union_tag_invalid":
+            tags = first["ctx"]["expected_tags"].replace("'", "").split(", ")
+            return f"unknown kind '{first['ctx']['tag']}' of {name}; {nearest(first['ctx']['tag'], tags)}"
+        case "literal_error":
+            return f"{name} is {value!r}, which it cannot be; it must be {first['ctx']['expected']}."
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{name} is {value!r}: {message}."
+
+
+def options(root: type[BaseModel]) -> dict[str, str]:
+    """Every option of a recipe by its dotted name: its description and its default."""
+    return dict(_options(root, ""))
+
+
+def _options(owner: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    for name, annotation, default, text in _fields(owner):
+        dotted = f"{prefix}{name}"
+        members = list(_descriptions(annotation))
+        kinds = [kind for member in members if (kind := _kind(member))]
+        if len(kinds) > 1 or (kinds and len(members) == 1 and name != "training"):
+            yield dotted, f"{text} One of {', '.join(kinds)}."
+        elif not members:
+            yield dotted, f"{text} [{default}]" if default not in (None, PydanticUndefined) else text
+        if name == "network" and prefix != "model.":
+            continue  # it takes what `model.network` takes
+        seen: set[str] = set()
+        for member in members:
+            for key, value in _options(member, f"{dotted}."):
+                if key not in seen and not key.endswith(".kind"):
+                    seen.add(key)
+                    yield key, value
+
+
+def _fields(owner: Any) -> Iterator[tuple[str, Any, Any, str]]:
+    if is_dataclass(owner):
+        texts = _attribute_texts(owner.__doc__ or "")
+        hints = typing.get_type_hints(owner, include_extras=True)
+        for field in fields(owner):
+            yield field.name, hints[field.name], field.default, texts.get(field.name, "")
+    else:
+        for name, field in owner.model_fields.items():
+            yield name, field.annotation, field.default, field.description or ""
+
+
+def _attribute_texts(docstring: str) -> dict[str, str]:
+    """The `Attributes:` section of a docstring."""
+    texts, name = {}, ""
+    for line in docstring.partition("Attributes:")[2].splitlines():
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and indent <= 8 and ":" in line:
+            name, _, text = line.strip().partition(":")
+            texts[name] = text.strip()
+        elif line.strip() and name:
+            texts[name] += " " + line.strip()
+    return texts
+
+
+def _descriptions(annotation: Any) -> Iterator[Any]:
+    """The descriptions and settings that an annotation allows."""
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
+        yield annotation
+    elif typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
+        for member in typing.get_args(annotation):
+            yield from _descriptions(member)
+
+
+def _kind(description: Any) -> str | None:
+    field = getattr(description, "model_fields", {}).get("kind")
+    return field.default if field is not None and isinstance(field.default, str) else None
+
+
+def _walk(location: tuple[int | str, ...], root: Any) -> Iterator[tuple[int | str, list[Any]]]:
+    """The parts of a location, each with the descriptions it may stand in; the tags of unions are passed over."""
+    owners = [root]
+    for part in location:
+        tagged = [owner for owner in owners if _kind(owner) == part]
+        if tagged and part not in {name for owner in owners for name, *_ in _fields(owner)}:
+            owners = tagged
+            continue
+        yield part, owners
+        owners = [
+            member
+            for owner in owners
+            for name, annotation, *_ in _fields(owner)
+            if name == part
+            for member in _descriptions(annotation)
+        ]
+
+
+def _without_tags(location: tuple[int | str, ...], root: type[BaseModel]) -> Iterator[int | str]:
+    yield from (part for part, _ in _walk(location, root))
+
+
+def _names_beside(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
+    *_, (_, owners) = _walk(location, root)
+    return [name for owner in owners for name, *_ in _fields(owner)]

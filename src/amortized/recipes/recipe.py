@@ -1,0 +1,196 @@
+"""The recipe: the validated, complete description of a model and of its training.
+
+The same names stand in Python, in YAML and on the command line. A recipe is made of layers, each of which overrides the one
+before: a named recipe, a file, and options. An option is a dotted name (`training.batch_size`) or one of the short ones of
+`SHORT`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from amortized.errors import InputError, nearest
+from amortized.recipes.messages import explain
+from amortized.recipes.networks import MLPDescription, Network
+from amortized.recipes.objectives import ELBO, ObjectiveKind
+from amortized.recipes.parts import GaussianPosterior, Likelihood, NormalPrior, Posterior, Prior
+from amortized.recipes.schema import Description, Size
+from amortized.training.settings import Settings
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+SHORT: Mapping[str, str] = {
+    "prior": "model.prior",
+    "posterior": "model.posterior",
+    "likelihood": "model.likelihood",
+    "network": "model.network",
+    "latent_dim": "model.latent_dim",
+    "context": "data.context",
+    "binarize": "data.binarize",
+    "objective": "objective",
+    "epochs": "training.epochs",
+    "steps": "training.steps",
+    "batch_size": "training.batch_size",
+    "lr": "training.lr",
+    "precision": "training.precision",
+    "devices": "training.devices",
+    "accelerator": "training.accelerator",
+    "seed": "seed",
+}
+"""Short names of the everyday options, and what they are short for."""
+
+
+class Corruption(Description):
+    """What is done to the encoder's input, for denoising."""
+
+    kind: Literal["noise", "masking", "salt-pepper"]
+    """Gaussian noise, zeros, or extreme values."""
+    amount: Annotated[float, Field(ge=0)]
+    """Standard deviation of the noise, or the probability that an entry is corrupted."""
+
+
+class DataDescription(Description):
+    """Which data, and what is done to them."""
+
+    source: str | None = None
+    """A name, or the path of a file or folder; none for data handed over in Python."""
+    splits: tuple[Fraction, Fraction, Fraction] = (0.8, 0.1, 0.1)
+    """Shares of training, validation and test data, where the data bring no splits."""
+    binarize: Literal["dynamic", "threshold"] | None = None
+    """Make grey levels binary: drawn anew at every visit, or by a threshold."""
+    scale: Literal["unit"] | PositiveFloat | None = None
+    """Divide the data by one factor; "unit" by the last grey level."""
+    standardize: Literal["auto", "columns", "global", "none"] = "auto"
+    """Units that the networks work in: real tables by column, images by one shift and unit. Densities are in the data's own."""
+    corrupt: Corruption | None = None
+    """Corrupt the encoder's input in training."""
+    context: tuple[str, ...] = ()
+    """Conditions of the model: "label", or columns or arrays by name."""
+    encoding: Literal["one-hot", "embedding"] = "one-hot"
+    """How a condition with classes is encoded."""
+    embedding_width: Size = 8
+    """Length of an embedding."""
+    label_column: str | None = None
+    """The column of a table that holds the labels."""
+
+
+class ModelDescription(Description):
+    """The model, a sum of parts."""
+
+    latent_dim: Size = 16
+    """Number of latent dimensions."""
+    network: Network = MLPDescription()
+    """Encoder, and decoder in reverse, of every part that brings none of its own."""
+    prior: Prior = NormalPrior()
+    """p(z)."""
+    posterior: Posterior = GaussianPosterior()
+    """q(z | x)."""
+    likelihood: Likelihood | None = None
+    """p(x | z); chosen from the data's support where none is given."""
+    condition: tuple[Literal["prior", "posterior", "likelihood"], ...] = ("posterior", "likelihood")
+    """The parts that see the conditions of the data."""
+
+
+class Recipe(Description):
+    """A model and its training, complete."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of split, initial weights, batch order and noise."""
+    data: DataDescription = DataDescription()
+    """Which data, and what is done to them."""
+    model: ModelDescription | None = ModelDescription()
+    """The model; none for one composed by hand."""
+    objective: ObjectiveKind | None = ELBO()
+    """What is maximized; none for an objective of the user's own."""
+    training: Settings = Settings()
+    """How."""
+
+    def to_yaml(self) -> str:
+        """The whole recipe as YAML, nothing left to a default."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def make_recipe(layers: Iterable[Mapping[str, Any]], options: Mapping[str, Any] | None = None) -> Recipe:
+    """Build a recipe from its layers.
+
+    Args:
+        layers: Nested mappings, each overriding the ones before; a different `kind` replaces a whole description.
+        options: Values by dotted or short name; text is read as YAML.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        InputError: A name is unknown, or a value is not allowed; the message has the nearest valid name.
+    """
+    merged: dict[str, Any] = {}
+    for layer in [*layers, nested(options or {})]:
+        merged = merge(merged, layer)
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        raise InputError(explain(error, Recipe)) from error
+
+
+def dotted(name: str) -> str:
+    """The dotted name that an option's short or dotted name, with hyphens or without, stands for.
+
+    Raises:
+        InputError: No option begins so.
+    """
+    head, _, tail = name.replace("-", "_").partition(".")
+    if head not in SHORT and head not in Recipe.model_fields:
+        raise InputError(f"unknown option '{name}'; {nearest(head, [*SHORT, *Recipe.model_fields])}")
+    return ".".join(filter(None, (SHORT.get(head, head), tail)))
+
+
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by dotted or short name as one nested mapping."""
+    layer: dict[str, Any] = {}
+    for name, value in options.items():
+        branch: Any = yaml.safe_load(value) if isinstance(value, str) else value
+        for key in reversed(dotted(name).split(".")):
+            branch = {key: branch}
+        layer = merge(layer, branch)
+    return layer
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Override `base` by `over`, mapping by mapping; another `kind` starts afresh, and a bare name is a kind."""
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(below, Mapping) and isinstance(value, str) and "kind" in below:
+            value = {"kind": value}
+        if isinstance(below, str) and isinstance(value, Mapping):
+            below = {"kind": below}
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            same = "kind" not in value or value["kind"] == below.get("kind")
+            value = merge(below, value) if same else dict(value)
+        result[key] = value
+    return result
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """A recipe's layer from a YAML file.
+
+    Raises:
+        InputError: There is no such file, or it is no YAML mapping.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            layer = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot read the configuration '{path}': {getattr(error, 'strerror', error)}; give a YAML file."
+        ) from error
+    except yaml.YAMLError as error:
+        raise InputError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}; mend it there.") from error
+    if layer is None:
+        return {}
+    if not isinstance(layer, dict):
+        raise InputError(f"'{path}' holds a {type(layer).__name__}; a recipe is a mapping such as `seed: 0`.")
+    return layer

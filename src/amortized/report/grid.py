@@ -1,0 +1,115 @@
+"""Images side by side in one picture."""
+
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from amortized.errors import InputError
+from amortized.files import write_atomically
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+WIDTH = 800  # of a picture, about: small images are enlarged by a whole factor up to here
+MAX_PIXELS = 2**26
+BACKGROUND = 128
+
+
+def image_grid(
+    images: np.ndarray,
+    *,
+    columns: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    pad: int = 1,
+) -> "Image.Image":
+    """Lay images out in rows.
+
+    Args:
+        images: (N, H, W) or (N, H, W, C) with 1 (grey), 3 (RGB) or 4 (RGBA) channels, any numbers; channels come last.
+        columns: Images per row; by default as many as there are rows.
+        low: The value shown as black, by default the least that occurs; values below are shown alike.
+        high: The value shown as white, by default the greatest that occurs.
+        pad: Pixels between images, before they are enlarged.
+
+    Returns:
+        The picture, small images enlarged by a whole factor without smoothing.
+
+    Raises:
+        InputError: They are no images, or too many for one picture.
+
+    Example:
+        >>> import numpy as np
+        >>> image_grid(np.eye(8).reshape(1, 8, 8)).size
+        (800, 800)
+    """
+    from PIL import Image
+
+    images = _with_channels(images)
+    n, height, width, channels = images.shape
+    per_row = min(n, math.ceil(math.sqrt(n)) if columns is None else columns)
+    if per_row < 1:
+        raise InputError(f"a grid needs at least 1 column; columns is {columns}.")
+    rows = math.ceil(n / per_row)
+    size = (rows * (height + pad) - pad, per_row * (width + pad) - pad)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise InputError(f"{n} images of {height} x {width} are too many for one picture; take fewer, or write an .npz file.")
+    canvas = np.full((*size, channels), BACKGROUND, np.uint8)
+    for position, image in enumerate(_to_bytes(images, low, high)):
+        top, left = position // per_row * (height + pad), position % per_row * (width + pad)
+        canvas[top : top + height, left : left + width] = image
+    enlarged = max(1, WIDTH // max(size))
+    canvas = canvas.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+    return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def write_images(
+    path: Path | str,
+    images: np.ndarray,
+    columns: int | None = None,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+) -> None:
+    """Write a grid of images as a PNG file; see `image_grid`.
+
+    Raises:
+        InputError: They are no images, or the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    image_grid(images, columns=columns, low=low, high=high).save(buffer, format="PNG")
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def pairs(above: np.ndarray, below: np.ndarray, columns: int) -> np.ndarray:
+    """Order (N, *event) images and their counterparts so that a grid shows each below its own.
+
+    Returns:
+        (M, *event) for a grid of `columns` columns; a row that is not full is filled with the least value that occurs.
+    """
+    blank = min(above.min(), below.min())
+    missing = -len(above) % columns
+    fill = np.full((missing, *above.shape[1:]), blank, above.dtype)
+    halves = [np.concatenate((half, fill)).reshape(-1, 1, columns, *above.shape[1:]) for half in (above, below)]
+    return np.concatenate(halves, axis=1).reshape(-1, *above.shape[1:])
+
+
+def _with_channels(images: np.ndarray) -> np.ndarray:
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or images.size == 0:
+        raise InputError(
+            f"a picture needs images (N, H, W) or (N, H, W, C) with 1, 3 or 4 channels; the shape is {images.shape}."
+            " Fits: .npz, .npy or .csv."
+        )
+    return images
+
+
+def _to_bytes(images: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
+    values = images.astype(np.float64)
+    low = float(np.nanmin(values)) if low is None else low
+    high = float(np.nanmax(values)) if high is None else high
+    scaled = (values - low) / (high - low if high > low else 1.0)
+    return np.rint(255 * np.nan_to_num(scaled, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)).astype(np.uint8)

@@ -1,0 +1,8 @@
+"""What one does with a fitted model: draw, reconstruct, encode, interpolate."""
+
+from amortized.tasks.encode import encode
+from amortized.tasks.interpolate import interpolate
+from amortized.tasks.reconstruct import reconstruct
+from amortized.tasks.sample import sample
+
+__all__ = ["encode", "interpolate", "reconstruct", "sample"]

@@ -1,0 +1,36 @@
+"""What the model makes of data that it has seen through its latent: E[x | z] at z = E_q[z | x]."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from amortized.errors import InputError
+from amortized.models.model import Model
+from amortized.tasks.running import center, chunks, evaluating
+from amortized.terms import Batch
+
+
+def reconstruct(model: Model, batches: Batch | Tensor | Iterable[Batch | Tensor], *, mean: bool = True, seed: int = 0) -> Tensor:
+    """Encode data to the mean of their posterior and decode that.
+
+    Args:
+        model: The model.
+        batches: The data, with the conditions under which they are encoded and decoded.
+        mean: Return E[x | z]; otherwise x drawn given z. A posterior or likelihood whose mean is not known is drawn from.
+        seed: Of the draws.
+
+    Returns:
+        (N, *event) on the CPU, in the order of the data and in their units.
+
+    Raises:
+        InputError: There are no data.
+    """
+    made = []
+    with evaluating(model, seed, "reconstruct"):
+        for batch in chunks(batches, model):
+            px = model.decode(center(model.posterior(batch)), batch.context)
+            made.append((center(px) if mean else px.sample()).cpu())
+    if not made:
+        raise InputError("there are no data to reconstruct; give a split that has some.")
+    return torch.cat(made)

@@ -1,0 +1,62 @@
+"""How a model is trained: plain values, the same in Python, YAML and on the command line."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a model is trained.
+
+    Attributes:
+        epochs: Passes over the training data; ignored where `steps` is given.
+        steps: Optimizer steps.
+        batch_size: Data per step, over all processes together.
+        optimizer: Adam (fused where the device has it), AdamW or Adamax.
+        lr: The learning rate, at its highest.
+        betas: Decay rates of the optimizer's two moments.
+        eps: Added to the root of the second moment.
+        weight_decay: Of AdamW; of the others an L2 penalty.
+        schedule: How the learning rate changes: "constant", "cosine" (to zero), "step" (times `step_factor` after every
+            `step_epochs` epochs), or "burda" (Burda et al. 2016, section 5: seven falls by 10^(1/7), each stage three times
+            as long as the one before).
+        lr_warmup_steps: Linear warm-up of the learning rate.
+        step_epochs: Of the schedule "step".
+        step_factor: Of the schedule "step".
+        clip_norm: The largest norm of the gradient; None does not clip.
+        ema: Decay per step of an exponential moving average of the weights, which evaluation then uses; None keeps none.
+        patience: Validations without a better bound after which training stops; the best weights are then kept. None
+            trains to the end and keeps the last weights.
+        validate_every: Epochs between two validations.
+        precision: "32", "64", or "bf16" (mixed).
+        accelerator: "auto", "cpu", "cuda" or "mps".
+        devices: The number of processes, each with a device of its own.
+        strategy: Fabric's name for how they work together.
+        checkpoint_seconds: The least time between two checkpoints.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "use_attribute_docstrings": False}
+
+    epochs: Annotated[int, Ge(1)] = 100
+    steps: Annotated[int, Ge(1)] | None = None
+    batch_size: Annotated[int, Ge(1)] = 128
+    optimizer: Literal["adam", "adamw", "adamax"] = "adam"
+    lr: Annotated[float, Gt(0)] = 1e-3
+    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)
+    eps: Annotated[float, Gt(0)] = 1e-8
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    schedule: Literal["constant", "cosine", "step", "burda"] = "constant"
+    lr_warmup_steps: Annotated[int, Ge(0)] = 0
+    step_epochs: Annotated[int, Ge(1)] = 30
+    step_factor: Annotated[float, Gt(0)] = 0.1
+    clip_norm: Annotated[float, Gt(0)] | None = None
+    ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    patience: Annotated[int, Ge(1)] | None = None
+    validate_every: Annotated[int, Ge(1)] = 1
+    precision: Literal["32", "64", "bf16"] = "32"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Annotated[int, Ge(1)] = 1
+    strategy: str = "auto"
+    checkpoint_seconds: Annotated[float, Ge(0)] = 30.0

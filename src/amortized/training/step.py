@@ -1,0 +1,61 @@
+"""Model and objective as one module, so that data parallelism and mixed precision act on a single call."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amortized.errors import InputError
+from amortized.models.model import Model
+from amortized.objectives import Objective, check_compatible
+from amortized.terms import Batch, Terms
+
+TERMS = ("objective", "elbo", "rate", "distortion")
+"""The means that are logged at every step: of the objective, the ELBO, KL(q || p) and -log p(x|z), in nats."""
+
+
+class Trainable(nn.Module):
+    """A model under an objective.
+
+    Args:
+        model: The model.
+        objective: What is maximized.
+
+    Raises:
+        InputError: The objective needs what the model does not offer.
+    """
+
+    def __init__(self, model: Model, objective: Objective):
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"a model must be a torch.nn.Module; this one is a {type(model).__name__}; derive it from nn.Module."
+            )
+        check_compatible(objective, model.offers, f"this {type(model).__name__}")
+        self.model = model
+        self.objective = objective
+
+    def forward(self, fields: Mapping[str, Any], hyper: Mapping[str, float | Tensor]) -> tuple[Tensor, Tensor]:
+        """Score a minibatch.
+
+        Args:
+            fields: The fields of a `Batch` by name.
+            hyper: The objective's hyper-parameters at this step.
+
+        Returns:
+            The (B,) values to be maximized, penalties subtracted, and the means of `TERMS`, without gradient.
+        """
+        terms = self.model.terms(Batch(**fields), samples=self.objective.samples, gradient=self.objective.gradient)
+        values = self.objective(terms, **hyper)
+        for penalty in terms.penalties.values():
+            values = values - penalty
+        return values, summarize(terms, values)
+
+
+@torch.no_grad()
+def summarize(terms: Terms, values: Tensor) -> Tensor:
+    """The means over data of `TERMS`, as one float64 vector."""
+    rate = terms.mean_over_samples(terms.kl.sum(0))
+    distortion = -terms.mean_over_samples(terms.log_px)
+    return torch.stack([value.double().mean() for value in (values, -distortion - rate, rate, distortion)])
