@@ -14,23 +14,24 @@ into the terms of that equation; an objective reads them. `fit` does all of it f
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from amortized import distributions, likelihoods, networks, objectives, posteriors, priors
-from amortized.conditional import Conditional
-from amortized.divergences import exact_kl, gaussian_kl
-from amortized.errors import InputError
-from amortized.models import VAE, Model
-from amortized.terms import Batch, Latent, LatentPath, Terms
-
 if TYPE_CHECKING:
+    from amortized import distributions, likelihoods, networks, objectives, posteriors, priors
+    from amortized.conditional import Conditional
+    from amortized.divergences import exact_kl, gaussian_kl
+    from amortized.errors import InputError
     from amortized.fitting import fit, train
+    from amortized.models import VAE, Model
     from amortized.runs import Run, from_pretrained, load_run
+    from amortized.terms import Batch, Latent, LatentPath, Terms
 
-_LATER = {
-    "fit": "amortized.fitting",
-    "train": "amortized.fitting",
-    "Run": "amortized.runs",
-    "load_run": "amortized.runs",
-    "from_pretrained": "amortized.runs",
+_HOMES = {
+    "conditional": ("Conditional",),
+    "divergences": ("exact_kl", "gaussian_kl"),
+    "errors": ("InputError",),
+    "fitting": ("fit", "train"),
+    "models": ("VAE", "Model"),
+    "runs": ("Run", "from_pretrained", "load_run"),
+    "terms": ("Batch", "Latent", "LatentPath", "Terms"),
 }
 
 __all__ = [
@@ -59,7 +60,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # What fits models brings pydantic, scikit-learn's digits and Fabric: it is imported when it is first asked for.
-    if name in _LATER:
-        return getattr(importlib.import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'amortized' has no attribute '{name}'")
+    # Imported when first asked for: `amortized --help` need not wait for torch, nor a model for what fits it.
+    if name not in __all__:
+        raise AttributeError(f"module 'amortized' has no attribute '{name}'")
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    return (
+        importlib.import_module(f"amortized.{name}")
+        if home is None
+        else getattr(importlib.import_module(f"amortized.{home}"), name)
+    )
+
+
+def __dir__() -> list[str]:
+    return __all__

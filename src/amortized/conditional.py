@@ -36,4 +36,5 @@ def call_detached(part: nn.Module, *given: Tensor) -> Distribution:
         The distribution, a constant as far as the parameters of `part` are concerned.
     """
     constants = {name: parameter.detach() for name, parameter in part.named_parameters()}
-    return torch.func.functional_call(part, constants, given)
+    buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}  # a second call must not update statistics twice
+    return torch.func.functional_call(part, {**constants, **buffers}, given)

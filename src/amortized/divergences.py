@@ -15,7 +15,15 @@ Importing this module adds the pairs (Normal, MultivariateNormal) and (Multivari
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence, register_kl
+from torch.distributions import (
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    TransformedDistribution,
+    kl_divergence,
+    register_kl,
+)
 from torch.distributions.kl import _KL_REGISTRY  # pyright: ignore[reportPrivateUsage]
 
 
@@ -53,12 +61,7 @@ def exact_kl(q: Distribution, p: Distribution) -> Tensor | None:
     if elementwise is not None:
         dimensions = len(q.event_shape)
         return elementwise.sum(tuple(range(-dimensions, 0))) if dimensions else elementwise
-    if not _registered(q, p):
-        return None
-    try:
-        return kl_divergence(q, p)
-    except NotImplementedError:  # a registered pair may still turn down these two members of it
-        return None
+    return _closed_form(q, p)
 
 
 def exact_kl_elementwise(q: Distribution, p: Distribution) -> Tensor | None:
@@ -73,13 +76,26 @@ def exact_kl_elementwise(q: Distribution, p: Distribution) -> Tensor | None:
     """
     q_base, p_base = _base(q), _base(p)
     factorized = not q_base.event_shape and not p_base.event_shape
-    if q.event_shape != p.event_shape or not factorized or not _registered(q_base, p_base):
+    if q.event_shape != p.event_shape or not factorized:
         return None
-    return kl_divergence(q_base, p_base).expand(torch.broadcast_shapes(q_base.batch_shape, p_base.batch_shape))
+    value = _closed_form(q_base, p_base)
+    return None if value is None else value.expand(torch.broadcast_shapes(q_base.batch_shape, p_base.batch_shape))
+
+
+def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
+    if not _registered(q, p):
+        return None
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:  # a registered pair may still turn down these two members of it
+        return None
 
 
 def _registered(q: Distribution, p: Distribution) -> bool:
     """Whether a closed form was registered for the family of q itself, against the family of p or against every p."""
+    for wrapper in (Independent, TransformedDistribution):  # torch answers for these by what they wrap
+        if type(q) is wrapper and type(p) is wrapper:
+            return _registered(q.base_dist, p.base_dist)
     return (type(q), type(p)) in _KL_REGISTRY or (type(q), Distribution) in _KL_REGISTRY
 
 

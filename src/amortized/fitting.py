@@ -15,7 +15,7 @@ from amortized.models import Model
 from amortized.objectives import Objective
 from amortized.recipes import Recipe, dotted, load_data, make_recipe, named, plan, read_yaml
 from amortized.runs import Run
-from amortized.training import launch
+from amortized.training import prepare, start
 from amortized.training import train as run_loop
 from amortized.training.checkpoints import state_tensors, write_tensors
 from amortized.training.progress import Silent
@@ -44,7 +44,7 @@ def fit(
     Args:
         data: A name or a path, or arrays, a table, a `Dataset` or a `DataLoader`; None where the recipe names them.
         recipe: A named recipe, or one in full; "vae" where there is no `config` either.
-        config: A YAML file whose values override the recipe's.
+        config: A YAML file whose values override the recipe's; its `recipe` names one, where the argument does not.
         out: The run folder; None writes nothing.
         resume: The folder of a run that was interrupted, to go on with; takes the place of `recipe`, `config` and `out`.
         quiet: Say nothing.
@@ -65,15 +65,13 @@ def fit(
         if recipe is not None or config is not None or out is not None:
             raise InputError("a resumed run has its own recipe and folder; leave out recipe, config and out.")
         return _resume(Folder(resume), data, None, None, quiet, options)
-    layers: list[Mapping[str, Any]] = []
-    if isinstance(recipe, Recipe):
-        layers.append(recipe.model_dump())
-    elif recipe is not None or config is None:
-        layers.append(named(recipe or "vae"))
-    if config is not None:
-        layers.append(read_yaml(str(config)))
+    layer = {} if config is None else read_yaml(str(config))
+    base = layer.pop("recipe", None if layer else "vae")
+    recipe = base if recipe is None else recipe
+    layers: list[Mapping[str, Any]] = [recipe.model_dump() if isinstance(recipe, Recipe) else named(recipe)] if recipe else []
+    layers.append(layer)
     if isinstance(data, str | os.PathLike):
-        options = {**options, "data.source": str(data)}
+        layers.append({"data": {"source": str(data)}})
         data = None
     return _start(make_recipe(layers, options), data, None, None, None if out is None else Folder(out), quiet)
 
@@ -114,23 +112,23 @@ def train(
         >>> train(model, "digits", epochs=1, quiet=True).outcome.steps
         11
     """
-    if not isinstance(objective, str):
-        options = {**options, "objective": None}
-        objective = objective if isinstance(objective, Objective) else Objective(objective)
+    if isinstance(objective, str):
+        own, kind = None, objective
     else:
-        options, objective = {**options, "objective": objective}, None
+        own, kind = objective if isinstance(objective, Objective) else Objective(objective), None
     if resume is not None:
-        return _resume(Folder(resume), data, model, objective, quiet, {k: v for k, v in options.items() if k != "objective"})
+        return _resume(Folder(resume), data, model, own, quiet, options)
+    layer: dict[str, Any] = {"seed": seed, "model": None, "objective": kind}
     if isinstance(data, str | os.PathLike):
-        options, data = {**options, "data.source": str(data)}, None
-    recipe = make_recipe([{"seed": seed, "model": None}], options)
-    return _start(recipe, data, model, objective, None if out is None else Folder(out), quiet)
+        layer["data"], data = {"source": str(data)}, None
+    recipe = make_recipe([layer], options)
+    return _start(recipe, data, model, own, None if out is None else Folder(out), quiet)
 
 
 def _resume(
     folder: Folder, data: Any, model: Model | None, objective: Objective | None, quiet: bool, options: Mapping[str, Any]
 ) -> Run:
-    folder.check()
+    folder.check_resumable()
     changed = [name for name in map(dotted, options) if name not in RESUMABLE]
     if changed:
         raise InputError(
@@ -152,18 +150,18 @@ def _start(
     resumed: bool = False,
 ) -> Run:
     """Plan, write what describes the run, train, and write what came of it."""
-    fabric = launch(recipe.training)
+    fabric = prepare(recipe.training)
     whole = load_data(recipe, data)
     made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
     first = fabric.global_rank == 0
     if first and not quiet:
         print("\n".join(made.notes))
     if folder is not None and first:
-        if not resumed:
-            folder.create()
+        folder.sweep() if resumed else folder.create()
         folder.write_recipe(made.recipe)
         folder.write_model_description(made.recipe, made.spec)
         folder.write_environment(seed=recipe.seed, data=whole.name, fingerprint=whole.fingerprint, device=str(fabric.device))
+    start(fabric)  # the other processes begin only when nothing is left to be refused
     fabric.barrier()
     outcome = run_loop(
         made.model,

@@ -59,13 +59,29 @@ class Folder:
             InputError: It holds something already, or cannot be written to.
         """
         try:
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and not self._is_empty():
                 what = "already holds a run" if self.config.exists() else "is not empty"
                 way_out = f", or go on with --resume {self.path}" if self.config.exists() else ""
                 raise InputError(f"'{self.path}' {what}; give another --out{way_out}.")
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot write '{self.path}': {error.strerror}; give an --out that you may write to.") from error
+
+    def _is_empty(self) -> bool:
+        """Whether nothing of use lies in it: a fit that was killed at once leaves an empty folder for checkpoints."""
+        left = [path for path in self.path.iterdir() if path != self.checkpoint.parent]
+        return not left and not any(self.path.glob(f"{self.checkpoint.parent.name}/*"))
+
+    def sweep(self) -> None:
+        """Remove the temporary files of writes that were killed."""
+        for path in (self.config, self.model, self.weights, self.checkpoint, self.history, self.metrics, self.environment):
+            for temporary in path.parent.glob(f".{path.name}.*"):
+                temporary.unlink(missing_ok=True)
+
+    def check_resumable(self) -> None:
+        """Refuse a folder that no fit has begun in."""
+        if not self.config.is_file():
+            raise InputError(f"there is no run to go on with in '{self.path}': it has no config.yaml; give the --out of a fit.")
 
     def check(self) -> None:
         """Refuse a folder that is not there, or is no run."""
@@ -87,7 +103,7 @@ class Folder:
             InputError: It was written by a newer version, or is damaged.
         """
         record = read_json(self.model)
-        if record.get("format", 0) > FORMAT:
+        if isinstance(record.get("format"), int) and record["format"] > FORMAT:
             raise InputError(
                 f"'{self.model}' has format {record['format']}, written by amortized {record.get('version')}; this is"
                 f" {version('amortized')}, which reads up to format {FORMAT}; upgrade amortized."

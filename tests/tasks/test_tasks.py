@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from amortized.distributions import center
 from amortized.errors import InputError
 from amortized.likelihoods import Categorical, Gaussian
 from amortized.models import VAE
@@ -11,7 +12,6 @@ from amortized.posteriors import DiagonalGaussian
 from amortized.priors import StandardNormal
 from amortized.tasks import encode, interpolate, reconstruct, running, sample
 from amortized.tasks.interpolate import _spherical
-from amortized.tasks.running import center
 from amortized.terms import Batch
 
 DIMENSION, LATENT = 5, 3
@@ -149,6 +149,8 @@ def test_classes_have_no_mean_so_that_their_center_is_the_likeliest_one():
     [
         (lambda m, x: sample(m, 0), "must be positive; it is 0"),
         (lambda m, x: sample(m, 3, context={"label": torch.zeros(2)}), "'label' has 2 rows for 3 samples"),
+        (lambda m, x: sample(m, 3, temperature=-1.0), "it is -1.0"),
+        (lambda m, x: sample(m, 3, temperature=float("nan")), "it is nan"),
         (lambda m, x: encode(m, []), "no data to encode"),
         (lambda m, x: reconstruct(m, x[:0]), "no data to reconstruct"),
         (lambda m, x: interpolate(m, x, x, steps=1), "steps is 1"),

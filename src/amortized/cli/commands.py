@@ -179,7 +179,7 @@ def reconstruct(
     Args:
         run: The run folder.
         data: Other data than the run's own.
-        n: How many, from the first on.
+        n: How many at most, from the first on.
         out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
         split: The part of the data.
         seed: Of a draw, where the posterior has no mean.

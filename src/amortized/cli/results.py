@@ -53,14 +53,16 @@ def show(evidence: "Evidence") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    data, samples = len(evidence.distortion), evidence.samples
-    table = Table(title=f"{evidence.split} split, {data:,} data, {samples:,} posterior samples each", title_justify="left")
+    table = Table()
     for heading in ("metric", "value", "kind"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for name, metric in evidence.metrics.items():
         table.add_row(name, f"{metric.value:.4f}", metric.kind)
     console = Console(highlight=False, markup=False)
-    console.print(table, *evidence.notes, sep="\n")
+    print(f"{evidence.split} split, {len(evidence.distortion):,} data, {evidence.samples:,} posterior samples each")
+    console.print(table)
+    for note in evidence.notes:
+        print(note)
 
 
 def report_fit(run: "Run") -> int:
@@ -69,6 +71,8 @@ def report_fit(run: "Run") -> int:
     Returns:
         The exit status: 128 plus the signal's number where one stopped the run.
     """
+    if run.path is None:  # one of several processes, and not the first, which says it
+        return 0
     if run.outcome is not None and run.outcome.signal is not None and not run.finished:
         print(f"The run is in {run.path}; go on with: amortized fit --resume {run.path}")
         return 128 + run.outcome.signal

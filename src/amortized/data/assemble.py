@@ -157,7 +157,8 @@ def _found(arrays: Mapping[str, np.ndarray], value: Any, role: str, x: Mapping[s
 
 def _choices(name: str, arrays: Mapping[str, np.ndarray]) -> str:
     names = {key.removeprefix("context_") for key in arrays if key not in ("x", "columns", "class_names")}
-    return nearest(name, names | set(map(str, arrays.get("columns", ()))))
+    labels = {"label"} if "y" in arrays or "train_y" in arrays else set()
+    return nearest(name, names | labels | set(map(str, arrays.get("columns", ()))))
 
 
 def _lookup(arrays: Mapping[str, np.ndarray], key: str, x: Mapping[str, Tensor]) -> dict[str, np.ndarray] | None:

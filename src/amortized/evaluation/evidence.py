@@ -52,7 +52,7 @@ class Evidence:
     Attributes:
         elbo: (N,) float64, nats; None where the objective is no bound.
         nll: (N,) importance-weighted estimate of -log p(x), nats; None likewise.
-        nll_variance: (N,) Monte Carlo variance of `nll`, nats^2; None likewise.
+        nll_variance: (N,) Monte Carlo variance of `nll`, nats^2; NaN where one sample cannot tell it; None likewise.
         rate: (N,) KL(q || p), nats; None likewise.
         distortion: (N,) -E_q[log p(x|z)], nats.
         samples: Posterior samples per datum.
@@ -73,7 +73,7 @@ class Evidence:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The means over the data by name, in nats unless the name says otherwise."""
+        """The means over the data by name, in nats unless the name says otherwise; errors that cannot be told are left out."""
         table: dict[str, tuple[float, str]] = {}
         if self.elbo is not None and self.nll is not None and self.nll_variance is not None and self.rate is not None:
             mean_nll = float(self.nll.mean())
@@ -89,7 +89,9 @@ class Evidence:
                 table["bits_per_dim"] = (mean_nll / self.dimensions / math.log(2), "estimate")
             table["rate_nats"] = (float(self.rate.mean()), "exact" if self.rate_is_exact else "estimate")
         table["distortion_nats"] = (float(self.distortion.mean()), "estimate")
-        return {name: Metric(value, self.split, self.samples, kind) for name, (value, kind) in table.items()}
+        errors = ("stderr_nats", "bias_nats")
+        known = {name: entry for name, entry in table.items() if not (name.endswith(errors) and math.isnan(entry[0]))}
+        return {name: Metric(value, self.split, self.samples, kind) for name, (value, kind) in known.items()}
 
     def __str__(self) -> str:
         """The metrics as a small table, with what they are."""
@@ -103,6 +105,8 @@ class Evidence:
         """What a reader must know before quoting the numbers."""
         if self.nll_variance is None:
             return ["The posterior is a point mass: there is no bound on log p(x), only the distortion."]
+        if self.samples == 1:
+            return ["With one posterior sample nll_nats is the ELBO's Monte Carlo value, of unknown error; take more samples."]
         bias = float(self.nll_variance.mean()) / 2
         if bias > 0.1:
             return [f"The importance weights vary so much that nll_nats is too high by about {bias:.2f} nats; take more samples."]
@@ -123,7 +127,7 @@ def evaluate(
     """Estimate the ELBO and log p(x) of every datum.
 
     Args:
-        model: The model; it is put into evaluation mode, and back.
+        model: The model; it is put into evaluation mode, and back, as are torch's generators.
         batches: The data; how they are cut does not matter beyond the noise.
         samples: The number K of posterior samples per datum.
         seed: Of the posterior samples.
@@ -140,20 +144,21 @@ def evaluate(
     if samples < 1:
         raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
     assert isinstance(model, nn.Module)
-    was_training = model.training
-    model.eval()
-    torch.manual_seed(derive_seed(seed, "evaluation"))
+    was_training, parameter = model.training, next(model.parameters(), None)
     rows, exact, is_bound = [], True, True
-    try:
-        for batch in _chunks(batches, samples, model.event_shape.numel()):
-            with fast_matmul(batch.x.device):
-                sums = _Sums(model, batch, samples)
-            exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
-            rows.append(sums.results())
-            if progress is not None:
-                progress(len(batch))
-    finally:
-        model.train(was_training)
+    with torch.random.fork_rng([parameter.device] if parameter is not None and parameter.is_cuda else []):
+        torch.manual_seed(derive_seed(seed, "evaluation"))
+        model.eval()
+        try:
+            for batch in _chunks(batches, samples, model.event_shape.numel()):
+                with fast_matmul(batch.x.device):
+                    sums = _Sums(model, batch, samples)
+                exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
+                rows.append(sums.results())
+                if progress is not None:
+                    progress(len(batch))
+        finally:
+            model.train(was_training)
     if not rows:
         raise InputError(f"the {split} split has no data to evaluate; name another with --split.")
     columns = [torch.cat(column).cpu() for column in zip(*rows, strict=True)]
@@ -169,7 +174,8 @@ class _Sums:
     def __init__(self, model: Model, batch: Batch, samples: int):
         self.samples = samples
         zero = torch.zeros(len(batch), dtype=torch.float64, device=_float64_device(batch.x.device))
-        self.maximum = torch.full_like(zero, -torch.inf)
+        # Not minus infinity, which cannot be subtracted from itself where all weights so far are zero.
+        self.maximum = torch.full_like(zero, torch.finfo(zero.dtype).min)
         self.first, self.second, self.log_px, self.kl = zero, zero, zero, zero
         at_once = _samples_at_once(samples, len(batch), model.event_shape.numel())
         for start in range(0, samples, at_once):
@@ -197,7 +203,8 @@ class _Sums:
         """ELBO, NLL, its Monte Carlo variance, rate and distortion, each (B,)."""
         distortion, rate = -self.log_px / self.samples, self.kl / self.samples
         nll = -(self.maximum + (self.first / self.samples).log())
-        variance = (self.second / self.first.square() - 1.0 / self.samples).clamp(min=0.0)
+        spread = (self.second / self.first.square() - 1.0 / self.samples).clamp(min=0.0)
+        variance = spread * self.samples / (self.samples - 1) if self.samples > 1 else torch.full_like(nll, torch.nan)
         return -distortion - rate, nll, variance, rate, distortion
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from amortized.conditional import call_detached
-from amortized.distributions import masked_log_prob
+from amortized.distributions import center, masked_log_prob
 from amortized.errors import InputError, nearest
 from amortized.models.model import Gradient
 from amortized.networks import Context
@@ -99,7 +99,7 @@ class VAE(nn.Module):
         c = self._encode_context(batch.context)
         seen = self._seen(batch)
         given = (seen, *self._given("posterior", c))
-        random_state = torch.get_rng_state() if gradient == "path" else None
+        random_state = _random_state(seen.device) if gradient == "path" else None
         q = self.parts["posterior"](*given)
         self._check_posterior(q, len(batch))
         q_path = None
@@ -157,7 +157,7 @@ class VAE(nn.Module):
         p = self.prior(context, temperature=temperature)
         z = p.sample() if p.batch_shape == (n,) else p.sample((n,))
         px = self.decode(z, context)
-        return px.mean if mean else px.sample()
+        return center(px) if mean else px.sample()
 
     @property
     def needs_calibration(self) -> bool:
@@ -195,13 +195,14 @@ class VAE(nn.Module):
         return (c,) if c is not None and part in self.condition else ()
 
     def _with_random_state(self, state: Tensor, given: tuple[Tensor, ...]) -> Distribution:
-        """The posterior with constant parameters, and the dropout masks of its first call."""
-        after = torch.get_rng_state()
-        torch.set_rng_state(state)
+        """The posterior with constant parameters, the encoder of conditions included, and the dropout masks of its first call."""
+        device = given[0].device
+        after = _random_state(device)
+        _set_random_state(state, device)
         try:
-            return call_detached(self.parts["posterior"], *given)
+            return call_detached(self.parts["posterior"], *(value.detach() for value in given))
         finally:
-            torch.set_rng_state(after)
+            _set_random_state(after, device)
 
     def _check_posterior(self, q: Distribution, rows: int) -> None:
         name = type(self.parts["posterior"]).__name__
@@ -215,3 +216,14 @@ class VAE(nn.Module):
                 f"posterior {name} returned a {type(q).__name__}, which has no reparameterized samples (rsample);"
                 " use a family that has them."
             )
+
+
+def _random_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_random_state(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

@@ -59,6 +59,10 @@ class Objective:
     def __post_init__(self):
         if self.samples < 1:
             raise InputError(f"objective.samples must be a positive integer; it is {self.samples}; 1 is the usual choice.")
+        if self.gradient == "path" and "log_w" in self.needs:
+            raise InputError(
+                f"objective '{self.name}' has gradient 'path', which is biased for importance weights; take 'total', or 'elbo'."
+            )
 
     @property
     def name(self) -> str:
@@ -67,8 +71,9 @@ class Objective:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the function declared that it needs of a model."""
-        return getattr(self.function, "needs", frozenset())
+        """What the function declared that it needs of a model; the path gradient needs the posterior's density."""
+        own: frozenset[str] = getattr(self.function, "needs", frozenset())
+        return own | {"density"} if self.gradient == "path" else own
 
     def values(self, step: int | None = None) -> dict[str, float]:
         """The hyper-parameters at a step, or at the end of every schedule."""

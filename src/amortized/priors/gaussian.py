@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+from amortized.errors import InputError
 from amortized.networks import Head
 
 
@@ -52,10 +53,19 @@ class Gaussian(nn.Module):
             self.log_scale = nn.Parameter(torch.zeros(self.event_shape))
 
     def forward(self, context: Tensor | None = None, *, temperature: float = 1.0) -> Independent:
-        """Return p(z) with event (*event), or p(z | context) with batch (B,)."""
+        """Return p(z) with event (*event), or p(z | context) with batch (B,).
+
+        Raises:
+            InputError: It has a network, and there is no context.
+        """
         if self.head is None:
             loc, log_scale = self.loc, self.log_scale
         else:
+            if context is None:
+                raise InputError(
+                    "prior Gaussian has a network and was called without a condition; build the model with a context and"
+                    " 'prior' in its condition, or the prior without a network."
+                )
             loc, log_scale = self.head(context)
         return _gaussian(loc, log_scale.exp() * temperature, self.event_shape)
 

@@ -25,7 +25,8 @@ from amortized.errors import InputError
 from amortized.likelihoods import check_support
 from amortized.models import VAE, Model
 from amortized.networks import Categorical, Context, Continuous, LogCounts, OneHot, Standardize
-from amortized.objectives import Objective
+from amortized.objectives import Objective, check_compatible
+from amortized.recipes.parts import known_levels
 from amortized.recipes.recipe import DataDescription, ModelDescription, Recipe, make_recipe
 from amortized.recipes.spec import Condition, Spec, Statistics
 from amortized.seeds import derive_seed
@@ -117,7 +118,16 @@ def plan(
         if recipe.objective is None:
             raise InputError("this recipe has no objective: it was one of the user's own; give it again.")
         objective = recipe.objective.build(len(train))
+    check_compatible(objective, model.offers, _words(model, recipe))
+    if valid is None and recipe.training.patience is not None:
+        recipe = make_recipe([recipe.model_dump()], {"training.patience": None})
+        notes = (*notes, "There are no validation data: training goes on to its end, and the last weights are kept.")
     return Plan(recipe, spec, model, objective, train, valid, notes)
+
+
+def _words(model: Model, recipe: Recipe) -> str:
+    posterior = "" if recipe.model is None else f" with posterior '{recipe.model.posterior.kind}'"
+    return f"a {type(model).__name__}{posterior}"
 
 
 def _new_model(recipe: Recipe, data: Data, spec: Spec, transform: Transform) -> VAE:
@@ -198,7 +208,7 @@ def build(model: ModelDescription, spec: Spec, data: DataDescription, statistics
     features = {part: context.features if context is not None and part in model.condition else 0 for part in PARTS}
     new = statistics is None
     shift, unit = (torch.zeros(spec.event_shape), torch.ones(spec.event_shape)) if new else (statistics.shift, statistics.unit)
-    preprocess, in_shape = _preprocess(likelihood.kind, spec, shift, unit)
+    preprocess, in_shape = _preprocess(likelihood, spec, shift, unit)
     px = likelihood.build(model.latent_dim, model.network, features["likelihood"], spec, {"shift": shift, "unit": unit})
     if statistics is not None:
         px.initialize(statistics.mean)
@@ -245,13 +255,14 @@ def _context(spec: Spec, data: DataDescription) -> Context | None:
     )
 
 
-def _preprocess(kind: str, spec: Spec, shift: Tensor, unit: Tensor) -> tuple[torch.nn.Module | None, tuple[int, ...]]:
+def _preprocess(likelihood: Any, spec: Spec, shift: Tensor, unit: Tensor) -> tuple[torch.nn.Module | None, tuple[int, ...]]:
     """What the encoder sees of the data, and its shape."""
+    kind = likelihood.kind
     if kind in ("gaussian", "laplace"):
         return Standardize(shift, unit), spec.event_shape
     if kind == "categorical":
-        assert spec.levels is not None
-        return OneHot(spec.levels), (*spec.event_shape, spec.levels)
+        classes = known_levels(kind, likelihood.classes, spec)
+        return OneHot(classes), (*spec.event_shape, classes)
     if spec.support == "counts" or kind in ("poisson", "negative-binomial"):
         return LogCounts(), spec.event_shape
     if spec.support == "levels" and spec.levels is not None and spec.levels > 1:
@@ -268,7 +279,7 @@ def _statistics(likelihood: Any, description: DataDescription, data: Data, spec:
         how = "none"
     shift, unit = mean_and_scale(data.train, how)
     if likelihood.kind == "categorical":
-        return Statistics(shift, unit, _frequencies(data.train, likelihood.classes or spec.levels))
+        return Statistics(shift, unit, _frequencies(data.train, known_levels(likelihood.kind, likelihood.classes, spec)))
     mean, _ = mean_and_scale(data.train, "columns")
     return Statistics(shift / spec.divisor, unit / spec.divisor, mean / spec.divisor)
 

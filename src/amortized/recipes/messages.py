@@ -15,19 +15,33 @@ from amortized.errors import nearest
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
     """The first mistake in one sentence."""
     first = error.errors()[0]
-    location, value = first["loc"], first["input"]
-    name = ".".join(str(part) for part in _without_tags(location, root))
+    location, value, context = first["loc"], first["input"], first.get("ctx", {})
+    name = _name(location, root)
+    alternatives = [each for each in error.errors() if _name(each["loc"], root) == name and each["input"] == value]
     match first["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
             valid = _names_beside(location, root)
-            return f"unknown option '{name}' (value {value!r}); {nearest(str(location[-1]), valid)}"
+            prefix = name.removesuffix(str(location[-1]))
+            answer = nearest(name, [f"{prefix}{each}" for each in valid])
+            return f"unknown option '{name}' (value {value!r}); {answer}"
         case "union_tag_invalid":
-            tags = first["ctx"]["expected_tags"].replace("'", "").split(", ")
-            return f"unknown kind '{first['ctx']['tag']}' of {name}; {nearest(first['ctx']['tag'], tags)}"
+            tags = context["expected_tags"].replace("'", "").split(", ")
+            return f"unknown kind '{context['tag']}' of {name}; {nearest(context['tag'], tags)}"
+        case "union_tag_not_found":
+            return f"{name} is {value!r}, which names no kind; add one of {', '.join(map(repr, _kinds_at(location, root)))}."
+        case "missing":
+            return f"{name} is missing from {value!r}; give it too."
+        case "model_type" | "model_attributes_type" | "dataclass_type":
+            return f"{name} is {value!r}; it must be a mapping of its options."
         case "literal_error":
-            return f"{name} is {value!r}, which it cannot be; it must be {first['ctx']['expected']}."
+            return f"{name} is {value!r}, which it cannot be; it must be {' or '.join(map(_allowed, alternatives))}."
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{name} is {value!r}: {message}."
+
+
+def _allowed(error: Any) -> str:
+    """What a value must be, from pydantic's "Input should be a valid number, unable to ..."."""
+    return error["msg"].removeprefix("Input should be ").partition(", unable")[0]
 
 
 def options(root: type[BaseModel]) -> dict[str, str]:
@@ -49,7 +63,7 @@ def _options(owner: Any, prefix: str) -> Iterator[tuple[str, str]]:
         seen: set[str] = set()
         for member in members:
             for key, value in _options(member, f"{dotted}."):
-                if key not in seen and not key.endswith(".kind"):
+                if key not in seen and not (_kind(member) and key == f"{dotted}.kind"):
                     seen.add(key)
                     yield key, value
 
@@ -110,8 +124,16 @@ def _walk(location: tuple[int | str, ...], root: Any) -> Iterator[tuple[int | st
         ]
 
 
-def _without_tags(location: tuple[int | str, ...], root: type[BaseModel]) -> Iterator[int | str]:
-    yield from (part for part, _ in _walk(location, root))
+def _name(location: tuple[int | str, ...], root: type[BaseModel]) -> str:
+    """The dotted name of a location: without the tags of unions, which are no field's name and no position in a list."""
+    parts = [part for part, owners in _walk(location, root) if owners or isinstance(part, int)]
+    return ".".join(map(str, parts))
+
+
+def _kinds_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
+    *_, (last, owners) = _walk(location, root)
+    annotations = [annotation for owner in owners for name, annotation, *_ in _fields(owner) if name == last]
+    return [kind for annotation in annotations for each in _descriptions(annotation) if (kind := _kind(each))]
 
 
 def _names_beside(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:

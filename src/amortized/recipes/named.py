@@ -44,7 +44,7 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
             "network": {"kind": "mlp", "hidden": []},
             "likelihood": {"kind": "gaussian", "scale": "learned"},
         },
-        "training": {"epochs": 1000, "lr": 1e-2, "schedule": "cosine", "lr_warmup_steps": 100},
+        "training": {"epochs": 200, "lr": 2e-2, "schedule": "cosine", "lr_warmup_steps": 100},
     },
 }
 """Recipes by name."""

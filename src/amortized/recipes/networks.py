@@ -1,12 +1,12 @@
 """Descriptions of networks, each of which builds an encoder and a decoder."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import nn
 
 from amortized.errors import InputError
 from amortized.networks import MLP, ConvDecoder, ConvEncoder
-from amortized.recipes.schema import Description, Probability, Size, one_of
+from amortized.recipes.schema import BY_KIND, BY_NAME, Description, Probability, Size
 
 
 class NetworkDescription(Description):
@@ -82,4 +82,4 @@ def _check_image(shape: tuple[int, ...]) -> None:
         raise InputError(f"network 'conv' needs images of shape (H, W) or (H, W, C); a datum has shape {shape}; use 'mlp'.")
 
 
-Network = one_of(MLPDescription | GatedMLPDescription | ConvDescription)
+Network = Annotated[MLPDescription | GatedMLPDescription | ConvDescription, BY_KIND, BY_NAME]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from amortized.objectives import Linear, Objective, Schedule, elbo, elbo_sampled, iwae
-from amortized.recipes.schema import Description, Size, one_of
+from amortized.recipes.schema import BY_KIND, BY_NAME, Description, Size
 
 
 class ObjectiveDescription(Description, ABC):
@@ -60,4 +60,4 @@ class IWAE(ObjectiveDescription):
         return Objective(iwae, self.samples)
 
 
-ObjectiveKind = one_of(ELBO | Beta | IWAE)
+ObjectiveKind = Annotated[ELBO | Beta | IWAE, BY_KIND, BY_NAME]

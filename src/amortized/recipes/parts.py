@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from amortized import likelihoods, posteriors, priors
 from amortized.errors import InputError
 from amortized.recipes.networks import Network
-from amortized.recipes.schema import Description, Size, one_of
+from amortized.recipes.schema import BY_KIND, BY_NAME, Description, Size
 from amortized.recipes.spec import Spec
 
 ScaleName = Literal["learned", "per-entry", "predicted", "optimal"]
@@ -133,7 +133,7 @@ class CategoricalLikelihood(LikelihoodDescription):
     """Number of classes; that of the data where none is given."""
 
     def _make(self, decoder: nn.Module, spec: Spec, units: dict[str, Tensor]) -> nn.Module:
-        return likelihoods.Categorical(decoder, spec.event_shape, classes=_levels(self.kind, self.classes, spec))
+        return likelihoods.Categorical(decoder, spec.event_shape, classes=known_levels(self.kind, self.classes, spec))
 
 
 class BinomialLikelihood(LikelihoodDescription):
@@ -144,7 +144,7 @@ class BinomialLikelihood(LikelihoodDescription):
     """Number of levels; that of the data where none is given."""
 
     def _make(self, decoder: nn.Module, spec: Spec, units: dict[str, Tensor]) -> nn.Module:
-        return likelihoods.Binomial(decoder, spec.event_shape, levels=_levels(self.kind, self.levels, spec))
+        return likelihoods.Binomial(decoder, spec.event_shape, levels=known_levels(self.kind, self.levels, spec))
 
 
 class DiscretizedLogisticLikelihood(LikelihoodDescription):
@@ -159,7 +159,7 @@ class DiscretizedLogisticLikelihood(LikelihoodDescription):
     """The least scale."""
 
     def _make(self, decoder: nn.Module, spec: Spec, units: dict[str, Tensor]) -> nn.Module:
-        levels = _levels(self.kind, self.levels, spec)
+        levels = known_levels(self.kind, self.levels, spec)
         return likelihoods.DiscretizedLogistic(decoder, spec.event_shape, levels=levels, scale=self.scale, floor=self.floor)
 
 
@@ -183,16 +183,17 @@ class NegativeBinomialLikelihood(LikelihoodDescription):
         return likelihoods.NegativeBinomial(decoder, spec.event_shape, dispersion=self.dispersion)
 
 
-def _levels(kind: str, given: int | None, spec: Spec) -> int:
+def known_levels(kind: str, given: int | None, spec: Spec) -> int:
+    """The number of levels or classes: the one given, or that of the data."""
     levels = given or spec.levels
     if levels is None:
         raise InputError(f"likelihood '{kind}' needs the number of levels, and the data do not tell it; set it in the recipe.")
     return levels
 
 
-Prior = one_of(NormalPrior | GaussianPrior)
-Posterior = one_of(GaussianPosterior | FullGaussianPosterior | DeltaPosterior)
-Likelihood = one_of(
+Prior = Annotated[NormalPrior | GaussianPrior, BY_KIND, BY_NAME]
+Posterior = Annotated[GaussianPosterior | FullGaussianPosterior | DeltaPosterior, BY_KIND, BY_NAME]
+Likelihood = Annotated[
     BernoulliLikelihood
     | GaussianLikelihood
     | LaplaceLikelihood
@@ -200,5 +201,7 @@ Likelihood = one_of(
     | BinomialLikelihood
     | DiscretizedLogisticLikelihood
     | PoissonLikelihood
-    | NegativeBinomialLikelihood
-)
+    | NegativeBinomialLikelihood,
+    BY_KIND,
+    BY_NAME,
+]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from amortized.errors import InputError, nearest
 from amortized.recipes.messages import explain
@@ -20,6 +20,7 @@ from amortized.recipes.schema import Description, Size
 from amortized.training.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0)]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 SHORT: Mapping[str, str] = {
@@ -67,7 +68,7 @@ class DataDescription(Description):
     """Units that the networks work in: real tables by column, images by one shift and unit. Densities are in the data's own."""
     corrupt: Corruption | None = None
     """Corrupt the encoder's input in training."""
-    context: tuple[str, ...] = ()
+    context: Names = ()
     """Conditions of the model: "label", or columns or arrays by name."""
     encoding: Literal["one-hot", "embedding"] = "one-hot"
     """How a condition with classes is encoded."""
@@ -126,7 +127,7 @@ def make_recipe(layers: Iterable[Mapping[str, Any]], options: Mapping[str, Any] 
     Raises:
         InputError: A name is unknown, or a value is not allowed; the message has the nearest valid name.
     """
-    merged: dict[str, Any] = {}
+    merged = Recipe().model_dump()  # so that a layer may change a part of a description without naming its kind
     for layer in [*layers, nested(options or {})]:
         merged = merge(merged, layer)
     try:
@@ -148,11 +149,12 @@ def dotted(name: str) -> str:
 
 
 def nested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by dotted or short name as one nested mapping."""
+    """Options by dotted or short name as one nested mapping, whatever their order."""
     layer: dict[str, Any] = {}
-    for name, value in options.items():
-        branch: Any = yaml.safe_load(value) if isinstance(value, str) else value
-        for key in reversed(dotted(name).split(".")):
+    full = {dotted(name): value for name, value in options.items()}
+    for name in sorted(full, key=lambda name: name.count(".")):  # the name of a kind before what is set in it
+        branch: Any = yaml.safe_load(full[name]) if isinstance(full[name], str) else full[name]
+        for key in reversed(name.split(".")):
             branch = {key: branch}
         layer = merge(layer, branch)
     return layer
@@ -168,8 +170,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(below, str) and isinstance(value, Mapping):
             below = {"kind": below}
         if isinstance(below, Mapping) and isinstance(value, Mapping):
-            same = "kind" not in value or value["kind"] == below.get("kind")
-            value = merge(below, value) if same else dict(value)
+            is_same = "kind" not in value or value["kind"] == below.get("kind", value["kind"])
+            value = merge(below, value) if is_same else dict(value)
         result[key] = value
     return result
 

@@ -16,10 +16,11 @@ def by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-def one_of(union: Any) -> Any:
-    """A field that is one of several descriptions, told apart by their `kind`."""
-    return Annotated[union, Field(discriminator="kind"), BeforeValidator(by_name)]
+BY_KIND = Field(discriminator="kind")
+"""Marks a union of descriptions that are told apart by their kind."""
 
+BY_NAME = BeforeValidator(by_name)
+"""Lets the name of a kind stand for its description."""
 
 Size = Annotated[int, Field(gt=0)]
 """A positive integer."""

@@ -1,6 +1,5 @@
 """What a model must know of its data to be built, and what of them its constants are computed from."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Condition:
             return self.names.index(value)
         if isinstance(value, int | str) and str(value).isdigit() and int(value) < classes:
             return int(value)
-        known = f"{nearest(str(value), self.names)}, or its code" if self.names else "choose a code"
-        raise InputError(f"condition '{name}' has no class '{value}'; {known}, 0 to {classes - 1}.")
+        known = f"its classes are {', '.join(map(repr, self.names))}, with codes" if self.names else "its codes are"
+        raise InputError(f"condition '{name}' has no class '{value}'; {known} 0 to {classes - 1}.")
 
     def rows(self, name: str, value: Any, n: int) -> Tensor:
         """The condition of n samples: one value for all of them, or one each.
@@ -50,8 +49,9 @@ class Condition:
             InputError: The value is not one of this condition, or there are not n of them.
         """
         if self.classes is not None:
-            values = value if isinstance(value, Sequence | np.ndarray | Tensor) and not isinstance(value, str) else [value] * n
-            rows = torch.tensor([self.code(name, each.item() if hasattr(each, "item") else each) for each in values])
+            values = np.asarray(value).tolist()
+            values = values if isinstance(values, list) else [values] * n
+            rows = torch.tensor([self.code(name, each) for each in values])
         else:
             try:
                 rows = torch.as_tensor(np.asarray(value, dtype=np.float32)).reshape(-1, self.width)

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from amortized.distributions import center
 from amortized.errors import InputError
 from amortized.models.model import Model
-from amortized.tasks.running import center, chunks, evaluating
+from amortized.tasks.running import chunks, evaluating
 from amortized.terms import Batch
 
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from amortized.distributions import center
 from amortized.errors import InputError, nearest
 from amortized.models.model import Model
-from amortized.tasks.running import center, chunks, evaluating
+from amortized.tasks.running import chunks, evaluating
 from amortized.terms import Batch
 
 Path = Literal["linear", "spherical"]

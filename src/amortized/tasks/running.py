@@ -5,11 +5,9 @@ A task leaves the model's mode and torch's generators as it found them, and give
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from amortized.models.model import Model
 from amortized.precision import fast_matmul
@@ -49,36 +47,9 @@ def chunks(batches: Batch | Tensor | Iterable[Batch | Tensor], model: Model, cop
     size, device = rows_at_once(model, copies), device_of(model)
     for batch in map(Batch.of, batches):
         for start in range(0, len(batch), size):
-            yield _rows(batch, slice(start, start + size), device)
+            yield batch.rows(slice(start, start + size)).to(device)
 
 
 def rows_at_once(model: Model, copies: int = 1) -> int:
     """How many data, each `copies` times, are handled at once."""
     return max(1, CHUNK_ENTRIES // (model.event_shape.numel() * copies))
-
-
-def center(p: Distribution) -> Tensor:
-    """E[x], or the mode of a family without expectation (of classes there is none), or one draw where neither is known."""
-    for statistic in ("mean", "mode"):
-        try:
-            value = getattr(p, statistic)
-        except NotImplementedError:
-            continue
-        if not value.isnan().any():  # torch's way of saying that a family has no mean
-            return value
-    return p.sample()
-
-
-def _rows(batch: Batch, rows: slice, device: torch.device) -> Batch:
-    def cut(value: Tensor | None) -> Tensor | None:
-        return None if value is None else value[rows].to(device)
-
-    return replace(
-        batch,
-        x=batch.x[rows].to(device),
-        input=cut(batch.input),
-        context={name: condition[rows].to(device) for name, condition in batch.context.items()},
-        observed=cut(batch.observed),
-        labels=cut(batch.labels),
-        index=cut(batch.index),
-    )

@@ -1,5 +1,6 @@
 """Draw data from the model: z ~ p(z), then x ~ p(x | z), or E[x | z]."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -33,10 +34,12 @@ def sample(
         (n, *event) on the CPU, in the data's own units.
 
     Raises:
-        InputError: n is not positive, or a condition has another number of rows.
+        InputError: n is not positive, the temperature is no number from 0 on, or a condition has another number of rows.
     """
     if n < 1:
         raise InputError(f"the number of samples must be positive; it is {n}.")
+    if not 0 <= temperature < math.inf:
+        raise InputError(f"temperature cannot be negative or infinite; it is {temperature}; 1 draws from the prior itself.")
     context = context or {}
     for name, value in context.items():
         if len(value) != n:

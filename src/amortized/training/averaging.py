@@ -19,7 +19,7 @@ class Averaging:
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
-        self.parameters = list(module.parameters())
+        self.parameters: list[Tensor] = list(module.parameters())
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()

@@ -1,5 +1,11 @@
 """Devices, precision and processes, by Lightning Fabric."""
 
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,26 +20,75 @@ PRECISIONS = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed"}
 
 
 def launch(settings: Settings) -> "Fabric":
-    """A Fabric with its processes started; the first call in every program that may run in several.
+    """A Fabric with its processes started.
 
     Raises:
-        InputError: This machine does not have what the settings ask for.
+        InputError: This machine does not have what the settings ask for, or the processes cannot be started from here.
+    """
+    fabric = prepare(settings)
+    start(fabric)
+    return fabric
+
+
+def start(fabric: "Fabric") -> None:
+    """Start the processes of a Fabric."""
+    with _no_chatter():
+        fabric.launch()
+
+
+def prepare(settings: Settings) -> "Fabric":
+    """A Fabric that knows its device and its rank, its other processes not yet started: they run the whole program again.
+
+    Raises:
+        InputError: This machine does not have what the settings ask for, or the processes cannot be started from here.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     try:
-        fabric = Fabric(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            strategy=settings.strategy,
-            precision=PRECISIONS[settings.precision],  # pyright: ignore[reportArgumentType]
-        )
+        with _no_chatter():
+            fabric = Fabric(
+                accelerator=settings.accelerator,
+                devices=settings.devices,
+                strategy=settings.strategy,
+                precision=PRECISIONS[settings.precision],  # pyright: ignore[reportArgumentType]
+            )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         wanted = f"{settings.devices} devices of kind '{settings.accelerator}' with strategy '{settings.strategy}'"
-        raise InputError(f"cannot use {wanted}: {error} Try training.accelerator=cpu.") from error
-    fabric.launch()
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"cannot use {wanted} ({reason}); try training.accelerator=cpu with strategy 'auto'.") from error
+    _check_processes(fabric)
     return fabric
+
+
+@contextmanager
+def _no_chatter() -> Iterator[None]:
+    """Fabric announces precision and processes on stderr; the loop says in its own words what a user should know."""
+    logger = logging.getLogger("lightning_fabric")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _check_processes(fabric: "Fabric") -> None:
+    """Refuse to start processes from where that cannot be done, and to run beside others that know nothing of each other."""
+    running = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    if running > 1 and fabric.world_size != running:
+        raise InputError(
+            f"this program runs in {running} processes, and training.devices is {fabric.world_size}; set it to {running}."
+        )
+    launcher, environment = fabric.strategy.launcher, getattr(fabric.strategy, "cluster_environment", None)
+    if launcher is None or getattr(environment, "creates_processes_externally", False):
+        return
+    is_program = sys.modules["__main__"].__spec__ is not None or Path(sys.argv[0]).is_file()
+    if launcher.is_interactive_compatible or not is_program:
+        raise InputError(
+            f"training.devices is {fabric.world_size}, and every process runs the program's file again, but a session"
+            " without one has nothing to run; put the call into a script, or set training.devices=1."
+        )
 
 
 def describe(fabric: "Fabric") -> str:

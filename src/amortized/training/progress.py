@@ -46,19 +46,24 @@ class Lines(Silent):
         self._pending = ""
 
     def __exit__(self, *_: object) -> None:
-        if self._pending:
-            print(self._pending, flush=True)
+        self._print_pending()
 
     def say(self, line: str) -> None:
-        """Print the line."""
+        """Print the line, after the last row that was held back."""
+        self._print_pending()
         print(line, flush=True)
 
     def row(self, row: Mapping[str, Any], speed: float) -> None:
         """Print the row, unless one was printed within the last second of training."""
         self._pending = describe(row, self.total, speed)
         if row["seconds"] - self._printed >= 1.0:
+            self._print_pending()
+            self._printed = row["seconds"]
+
+    def _print_pending(self) -> None:
+        if self._pending:
             print(self._pending, flush=True)
-            self._printed, self._pending = row["seconds"], ""
+        self._pending = ""
 
 
 class Bar(Silent):

@@ -5,14 +5,19 @@ The rate is a function of the step alone, so nothing of it needs to be saved.
 
 import math
 from collections.abc import Iterable
+from itertools import accumulate
 
 import torch
 from torch import nn
 
+from amortized.errors import InputError
 from amortized.training.settings import Settings
 
 BURDA_STAGES = tuple(3**i for i in range(8))
 """Epochs of the eight stages of Burda et al. 2016 (arXiv 1509.00519, section 5), 3,280 in all; stage i runs at 10^(-i/7)."""
+
+BURDA_ENDS = tuple(accumulate(BURDA_STAGES))
+"""The epochs at which the stages end."""
 
 
 def learning_rate(settings: Settings, step: int, *, total: int, steps_per_epoch: int) -> float:
@@ -24,25 +29,29 @@ def learning_rate(settings: Settings, step: int, *, total: int, steps_per_epoch:
         total: Steps in the whole run; "cosine" and "burda" are stretched over them.
         steps_per_epoch: The length of an epoch, for "step".
     """
-    fraction = step / total
     match settings.schedule:
         case "constant":
             factor = 1.0
         case "cosine":
-            factor = 0.5 * (1.0 + math.cos(math.pi * fraction))
+            factor = 0.5 * (1.0 + math.cos(math.pi * step / total))
         case "step":
             factor = settings.step_factor ** (step // (settings.step_epochs * steps_per_epoch))
         case "burda":
-            epoch = fraction * sum(BURDA_STAGES)
-            ends = [sum(BURDA_STAGES[: i + 1]) for i in range(len(BURDA_STAGES))]
-            factor = 10.0 ** -(sum(epoch >= end for end in ends) / 7.0)
+            epochs = BURDA_ENDS[-1]
+            factor = 10.0 ** -(sum(step * epochs >= end * total for end in BURDA_ENDS) / 7.0)  # in integers: exact at the ends
     warmup = min(1.0, (step + 1) / settings.lr_warmup_steps) if settings.lr_warmup_steps else 1.0
     return settings.lr * factor * warmup
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
-    """The optimizer that the settings name."""
+    """The optimizer that the settings name.
+
+    Raises:
+        InputError: There is nothing to train.
+    """
     parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    if not parameters:
+        raise InputError("the model has no parameter that requires a gradient: there is nothing to train; give one that has.")
     betas, eps, decay = settings.betas, settings.eps, settings.weight_decay
     if settings.optimizer == "adamax":
         return torch.optim.Adamax(parameters, settings.lr, betas, eps, decay, foreach=True)

@@ -1,9 +1,14 @@
 """How a model is trained: plain values, the same in Python, YAML and on the command line."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
+from pydantic import BeforeValidator
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) else value  # YAML and the command line read 64 as a number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,7 @@ class Settings:
     ema: Annotated[float, Gt(0), Lt(1)] | None = None
     patience: Annotated[int, Ge(1)] | None = None
     validate_every: Annotated[int, Ge(1)] = 1
-    precision: Literal["32", "64", "bf16"] = "32"
+    precision: Annotated[Literal["32", "64", "bf16"], BeforeValidator(_as_text)] = "32"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Annotated[int, Ge(1)] = 1
     strategy: str = "auto"
