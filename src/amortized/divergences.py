@@ -78,8 +78,7 @@ def exact_kl_elementwise(q: Distribution, p: Distribution) -> Tensor | None:
     factorized = not q_base.event_shape and not p_base.event_shape
     if q.event_shape != p.event_shape or not factorized:
         return None
-    value = _closed_form(q_base, p_base)
-    return None if value is None else value.expand(torch.broadcast_shapes(q_base.batch_shape, p_base.batch_shape))
+    return _closed_form(q_base, p_base)
 
 
 def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:

@@ -201,4 +201,6 @@ class Terms:
 
     def mean_over_samples(self, value: Tensor) -> Tensor:
         """Average a (K, B) value over the K samples, by their weights: (B,)."""
-        return value.mean(0) if self.log_sample_weight is None else (self.log_sample_weight.exp() * value).sum(0)
+        if self.log_sample_weight is not None:
+            return (self.log_sample_weight.exp() * value).sum(0)
+        return value.squeeze(0) if len(value) == 1 else value.mean(0)

@@ -55,7 +55,7 @@ class Trainable(nn.Module):
 
 @torch.no_grad()
 def summarize(terms: Terms, values: Tensor) -> Tensor:
-    """The means over data of `TERMS`, as one float64 vector."""
+    """The means over data of `TERMS`, as one vector."""
     rate = terms.mean_over_samples(terms.kl.sum(0))
     distortion = -terms.mean_over_samples(terms.log_px)
-    return torch.stack([value.double().mean() for value in (values, -distortion - rate, rate, distortion)])
+    return torch.stack((values, -distortion - rate, rate, distortion)).mean(1)

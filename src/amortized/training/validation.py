@@ -61,7 +61,7 @@ class Validation:
         for fields in self.valid.epoch(0):
             batch = self._batch(fields)
             terms = self.model.terms(batch, samples=self.objective.samples)
-            sums = sums + summarize(terms, self.objective(terms)).cpu() * len(batch)
+            sums = sums + summarize(terms, self.objective(terms)).cpu().double() * len(batch)
             rows += len(batch)
         return self.fabric.broadcast((sums / rows).tolist())
 
