@@ -98,7 +98,7 @@ def our_training(x: Tensor, size: int) -> Callable[[int], int]:
 
     def run(amount: int) -> int:
         steps = amount * 20
-        settings = Settings(steps=steps, batch_size=size, validate_every=1_000_000)
+        settings = Settings(steps=steps, batch_size=size, validate_every=1_000_000, accelerator="cpu")
         train(model, Objective(elbo), batches, None, settings, reporter=Silent())
         return steps * size
 

@@ -52,7 +52,7 @@ def test_an_interruption_in_the_middle_leaves_nothing_either(tmp_path: Path, mon
 
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path):
-    with pytest.raises(InputError, match="No such file or directory; give an --out"):
+    with pytest.raises(InputError, match="No such file or directory; give a path"):
         write_atomically(tmp_path / "nowhere" / "x", "text")
 
 

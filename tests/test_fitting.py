@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import amortized as am
-from amortized import InputError, fit, train
+from amortized import InputError, fit, from_pretrained, train
 from amortized.objectives import Objective, iwae
 from amortized.recipes import Recipe, make_recipe
 from amortized.training.checkpoints import read_tensors
@@ -132,3 +132,60 @@ def test_data_handed_over_are_asked_for_when_a_run_goes_on(x: np.ndarray, tmp_pa
 def test_a_mistake_is_answered_with_the_way_out(options: dict[str, Any], message: str, x: np.ndarray):
     with pytest.raises(InputError, match=message):
         fit(x, quiet=True, **options)
+
+
+def test_a_shared_model_keeps_the_splits_of_its_seed(tmp_path):
+    run = fit("digits", seed=3, latent_dim=2, steps=2, quiet=True, **{"model.network.hidden": [8]})
+    run.save_pretrained(tmp_path / "shared")
+    shared = from_pretrained(tmp_path / "shared")
+    np.testing.assert_array_equal(shared.rows(split="test").x, run.rows(split="test").x)
+
+
+def test_going_on_with_a_finished_run_keeps_its_evaluation(tmp_path):
+    run = fit("digits", latent_dim=2, steps=2, quiet=True, out=tmp_path / "run", **{"model.network.hidden": [8]})
+    run.evaluate(samples=20)
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    fit(resume=tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
+
+
+def test_a_run_evaluates_its_own_source_by_name_on_its_test_split():
+    run = fit("digits", latent_dim=2, steps=2, quiet=True, **{"model.network.hidden": [8]})
+    assert len(run.evaluate("digits", samples=2).distortion) == len(run.evaluate(samples=2).distortion)
+
+
+def test_an_option_without_its_group_is_answered_with_its_full_name():
+    with pytest.raises(InputError, match="did you mean 'data.scale'"):
+        fit("digits", quiet=True, scale="unit")
+
+
+def test_conditions_may_be_given_as_text_with_commas():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    data = {"x": x, "site": np.arange(40) % 2, "age": np.linspace(0, 1, 40)}
+    run = fit(data, context="site,age", latent_dim=2, steps=2, quiet=True, **{"model.network.hidden": [8]})
+    assert list(run.spec.conditions) == ["site", "age"]
+
+
+def test_a_file_goes_over_the_default_recipe_unless_it_names_another_or_none(x: np.ndarray, tmp_path: Path):
+    path = tmp_path / "layer.yaml"
+    for text, expected in (("", (20, 16)), ("recipe: conv-vae\n", (10, 32)), ("recipe: null\n", (None, 16))):
+        path.write_text(f"{text}batch-size: 16\nnetwork: mlp\nsteps: 1\n")
+        recipe = fit(x, config=path, quiet=True).recipe
+        assert recipe.model is not None
+        assert (recipe.training.patience, recipe.model.latent_dim) == expected
+        assert (recipe.training.batch_size, recipe.training.steps) == (16, 1)
+
+
+def test_nothing_in_a_whole_configuration_is_overridden_by_the_default_recipe(x: np.ndarray, tmp_path: Path):
+    first = fit(x, out=tmp_path / "run", **SMALL | {"training.patience": None})
+    again = fit(x, config=tmp_path / "run" / "config.yaml", quiet=True)
+    assert first.recipe == again.recipe
+    assert again.recipe.training.patience is None
+
+
+def test_a_run_goes_on_with_a_lower_rate_and_clipped_gradients(x: np.ndarray, tmp_path: Path):
+    fit(x, out=tmp_path / "run", **SMALL)
+    run = fit(x, resume=tmp_path / "run", epochs=3, lr=1e-5, quiet=True, **{"training.clip_norm": 1.0})
+    assert [row["lr"] for row in run.history] == [1e-3, 1e-3, 1e-5]
+    with pytest.raises(InputError, match="'training.batch_size' cannot change"):
+        fit(x, resume=tmp_path / "run", batch_size=3, quiet=True)

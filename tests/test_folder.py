@@ -36,6 +36,17 @@ def test_metrics_of_another_split_stay(tmp_path: Path):
     assert folder.read_metrics() == {"test": {"elbo_nats": 1.0}, "valid": {"elbo_nats": 2.0}}
 
 
+def test_going_on_is_added_to_the_record_of_the_beginning(tmp_path: Path):
+    folder = Folder(tmp_path)
+    folder.write_environment(device="cpu")
+    first = json.loads(folder.environment.read_text())
+    for device in ("cuda:0", "cpu"):
+        folder.write_environment(device=device)
+    record = json.loads(folder.environment.read_text())
+    assert [each["device"] for each in record.pop("resumed")] == ["cuda:0", "cpu"]
+    assert record == first
+
+
 def test_a_folder_in_use_is_refused_and_left_as_it_is(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty; give another --out"):

@@ -116,3 +116,83 @@ def test_data_of_another_shape_and_unknown_splits_are_refused(x: np.ndarray):
         run.evaluate(split="tets")
     with pytest.raises(InputError, match="30 pairs need 60 data"):
         run.interpolate(n=30)
+
+
+def test_one_datum_is_encoded_reconstructed_and_evaluated(x: np.ndarray):
+    run = am.fit(x, latent_dim=2, **OPTIONS)
+    np.testing.assert_allclose(run.encode(x[:1]), run.encode(x)[:1], atol=1e-5)
+    assert run.reconstruct(x[:1]).shape == (1, 12)
+    assert len(run.evaluate(x[:1], samples=2).distortion) == 1
+    assert run.encode(torch.utils.data.TensorDataset(torch.tensor(x[:1]))).shape == (1, 2)
+    assert run.encode([torch.tensor(row) for row in x[:1]]).shape == (1, 2)
+    with pytest.raises(InputError, match="has 1 row; learning"):
+        am.fit(x[:1], **OPTIONS)
+
+
+def test_labels_of_the_fit_do_not_bind_later_data(x: np.ndarray, tmp_path: Path):
+    run = am.fit({"x": x, "kind": np.arange(60) % 3}, labels="kind", context="label", latent_dim=2, **OPTIONS)
+    assert run.encode((x, np.arange(60) % 3)).shape == (60, 2)
+    with pytest.raises(InputError, match="'label' has no class '3'"):
+        run.encode((x, np.arange(60) % 4))
+    plain = am.fit({"x": x, "kind": np.arange(60) % 3}, labels="kind", latent_dim=2, **OPTIONS)
+    assert plain.encode(x).shape == (60, 2)
+    assert plain.encode({"x": x, "kind": np.zeros(60, int)}).shape == (60, 2)
+    rows = np.column_stack([x, np.arange(60) % 3])
+    for name, table in (("all.csv", rows), ("few.csv", rows[:1])):
+        np.savetxt(tmp_path / name, table, delimiter=",")
+    table = am.fit(tmp_path / "all.csv", labels="12", latent_dim=2, **OPTIONS)
+    assert table.encode(tmp_path / "few.csv").shape == (1, 2)
+
+
+def test_data_that_bring_splits_are_used_by_split_and_others_whole(x: np.ndarray):
+    run = am.fit(x, latent_dim=2, **OPTIONS)
+    parts = {"train_x": x[:40], "valid_x": x[40:47]}
+    assert len(run.encode(parts, split="valid")) == 7
+    assert len(run.encode(parts, split="train")) == 40
+    with pytest.raises(InputError, match="the test split of 'array' is empty; name another split"):
+        run.encode(parts)
+    assert len(run.encode({"train_x": x[:40]})) == 40
+
+
+def test_bits_per_dimension_follow_the_support_of_the_likelihood(x: np.ndarray):
+    def has_bits(run: am.Run, data: Any) -> bool:
+        return "bits_per_dim" in run.evaluate(data, samples=2).metrics
+
+    counts = np.random.default_rng(0).poisson(3.0, (60, 12))
+    poisson = am.likelihoods.Poisson(am.networks.MLP(2, [8]), event=12)
+    parts = compose().parts
+    run = train(am.VAE(parts["prior"], parts["posterior"], poisson), counts, **OPTIONS)
+    assert has_bits(run, counts)
+    assert not has_bits(train(compose(), x, **OPTIONS), x)
+    assert not has_bits(am.fit(counts, likelihood="gaussian", latent_dim=2, **OPTIONS), counts)
+
+
+def test_a_model_is_not_written_over_a_file_or_a_run(x: np.ndarray, tmp_path: Path):
+    run = am.fit(x, latent_dim=2, out=tmp_path / "run", **OPTIONS)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="cannot make the folder.*give another path"):
+        run.save_pretrained(tmp_path / "file")
+    with pytest.raises(InputError, match="holds a run.*give another path"):
+        run.save_pretrained(tmp_path / "run")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_source_that_changed_is_no_longer_the_runs_own(x: np.ndarray, tmp_path: Path):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=x)
+    am.fit(path, latent_dim=2, out=tmp_path / "run", **OPTIONS)
+    run = load_run(tmp_path / "run")
+    assert len(run.encode()) == len(run.encode(str(path))) == 6
+    np.savez(path, x=x + 1)
+    with pytest.raises(InputError, match="data 'x' changed since this run was fitted.*explicitly, as DATA"):
+        run.evaluate()
+    assert len(run.encode(str(path))) == 60
+    with pytest.raises(InputError, match="data 'x' changed since this run began"):
+        am.fit(resume=tmp_path / "run", epochs=2, quiet=True)
+
+
+def test_a_model_is_put_where_it_is_asked_for(x: np.ndarray, tmp_path: Path):
+    am.fit(x, latent_dim=2, out=tmp_path / "run", **OPTIONS)
+    assert load_run(tmp_path / "run", device="cpu").encode(x).shape == (60, 2)
+    with pytest.raises(InputError, match="cannot be put on device 'nowhere'.*use the CPU"):
+        load_run(tmp_path / "run", device="nowhere")

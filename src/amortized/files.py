@@ -30,7 +30,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary = None
     except OSError as error:
         raise InputError(
-            f"cannot write '{path}': {error.strerror}; give an --out on a disk with room that you may write to."
+            f"cannot write '{path}': {error.strerror}; give a path on a disk with room that you may write to."
         ) from error
     finally:
         if temporary is not None:

@@ -13,7 +13,7 @@ from amortized.errors import InputError
 from amortized.folder import Folder
 from amortized.models import Model
 from amortized.objectives import Objective
-from amortized.recipes import Recipe, dotted, load_data, make_recipe, named, plan, read_yaml
+from amortized.recipes import Recipe, dotted, file_layer, load_data, make_recipe, named, plan, read_yaml
 from amortized.runs import Run
 from amortized.training import prepare, start
 from amortized.training import train as run_loop
@@ -24,9 +24,20 @@ SUMMARY_SAMPLES = 10
 """Posterior samples of the evidence that is computed at the end of every fit; `evaluate` takes more."""
 
 RESUMABLE = frozenset(
-    f"training.{name}" for name in ("epochs", "steps", "patience", "accelerator", "devices", "strategy", "checkpoint_seconds")
+    f"training.{name}"
+    for name in (
+        "epochs",
+        "steps",
+        "patience",
+        "lr",
+        "clip_norm",
+        "accelerator",
+        "devices",
+        "strategy",
+        "checkpoint_seconds",
+    )
 )
-"""What may change when a run goes on."""
+"""What may change when a run goes on: its length, what helps where a term became NaN, and where it runs."""
 
 
 def fit(
@@ -43,8 +54,8 @@ def fit(
 
     Args:
         data: A name or a path, or arrays, a table, a `Dataset` or a `DataLoader`; None where the recipe names them.
-        recipe: A named recipe, or one in full; "vae" where there is no `config` either.
-        config: A YAML file whose values override the recipe's; its `recipe` names one, where the argument does not.
+        recipe: A named recipe, or one in full; by default that which `config` names as its `recipe`, or else "vae".
+        config: A YAML file whose values override the recipe's, by the same names as the options.
         out: The run folder; None writes nothing.
         resume: The folder of a run that was interrupted, to go on with; takes the place of `recipe`, `config` and `out`.
         quiet: Say nothing.
@@ -66,10 +77,12 @@ def fit(
             raise InputError("a resumed run has its own recipe and folder; leave out recipe, config and out.")
         return _resume(Folder(resume), data, None, None, quiet, options)
     layer = {} if config is None else read_yaml(str(config))
-    base = layer.pop("recipe", None if layer else "vae")
+    base = layer.pop("recipe", "vae")
     recipe = base if recipe is None else recipe
-    layers: list[Mapping[str, Any]] = [recipe.model_dump() if isinstance(recipe, Recipe) else named(recipe)] if recipe else []
-    layers.append(layer)
+    layers: list[Mapping[str, Any]] = []
+    if recipe is not None:
+        layers.append(recipe.model_dump() if isinstance(recipe, Recipe) else named(str(recipe)))
+    layers.append(file_layer(layer))
     if isinstance(data, str | os.PathLike):
         layers.append({"data": {"source": str(data)}})
         data = None
@@ -152,10 +165,13 @@ def _start(
     """Plan, write what describes the run, train, and write what came of it."""
     fabric = prepare(recipe.training)
     whole = load_data(recipe, data)
+    if resumed and folder is not None and folder.has_other_data(whole):
+        raise InputError(f"the data '{whole.name}' changed since this run began; restore them, or fit a new run on them.")
     made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
     first = fabric.global_rank == 0
     if first and not quiet:
-        print("\n".join(made.notes))
+        for note in made.notes:
+            print(note[:1].upper() + note[1:])
     if folder is not None and first:
         folder.sweep() if resumed else folder.create()
         folder.write_recipe(made.recipe)
@@ -174,11 +190,13 @@ def _start(
         reporter=Silent() if quiet else None,
         fabric=fabric,
     )
-    run = Run(made.model, made.spec, made.recipe, folder if first else None, whole, outcome.history, {}, outcome)
+    metrics = folder.read_metrics() if folder is not None and first else {}
+    run = Run(made.model, made.spec, made.recipe, folder if first else None, whole, outcome.history, metrics, outcome)
     if run.folder is not None:
         assert isinstance(run.model, nn.Module)
         write_tensors(run.folder.weights, state_tensors(run.model), {"format": "pt"})
         run.folder.write_history(outcome.history)
-    if first and outcome.finished and len(whole.test):
+    is_unknown = outcome.trained or "test" not in metrics  # one killed after its last step has nothing to train, nor metrics
+    if first and outcome.finished and is_unknown and len(whole.test):
         run.evaluate(samples=SUMMARY_SAMPLES, seed=recipe.seed)
     return run

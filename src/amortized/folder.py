@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from amortized.data import Data
 from amortized.errors import InputError
 from amortized.files import write_atomically
 from amortized.recipes import Recipe, Spec, make_recipe, read_yaml
@@ -67,6 +68,19 @@ class Folder:
         except OSError as error:
             raise InputError(f"cannot write '{self.path}': {error.strerror}; give an --out that you may write to.") from error
 
+    def create_for_model(self) -> None:
+        """Make the folder of a model alone, or take one that is there.
+
+        Raises:
+            InputError: It holds a run, or is a file, or cannot be written to.
+        """
+        if self.config.exists():
+            raise InputError(f"'{self.path}' holds a run, which is a model's folder too; give another path.")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder '{self.path}': {error.strerror}; give another path.") from error
+
     def _is_empty(self) -> bool:
         """Whether nothing of use lies in it: a fit that was killed at once leaves an empty folder for checkpoints."""
         left = [path for path in self.path.iterdir() if path != self.checkpoint.parent]
@@ -92,7 +106,7 @@ class Folder:
 
     def write_model_description(self, recipe: Recipe, spec: Spec) -> None:
         """Write `config.json`."""
-        described = recipe.model_dump(mode="json", include={"model", "data"})
+        described = recipe.model_dump(mode="json", include={"seed", "model", "data"})
         record = {"format": FORMAT, "library": "amortized", "version": version("amortized"), **described, "spec": asdict(spec)}
         write_json(self.model, record)
 
@@ -110,7 +124,7 @@ class Folder:
             )
         try:
             spec = TypeAdapter(Spec).validate_python(record["spec"])
-            return make_recipe([{"model": record["model"], "data": record["data"]}]), spec
+            return make_recipe([{name: record[name] for name in ("seed", "model", "data")}]), spec
         except (KeyError, ValidationError, InputError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"'{self.model}' is damaged ({reason}); restore it, or fit the run again.") from error
@@ -140,7 +154,7 @@ class Folder:
             return [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     def write_environment(self, **record: Any) -> None:
-        """Write `environment.json`: versions and machine, and what is given."""
+        """Write `environment.json`: versions and machine, and what is given; those of a resumption go into a list beside them."""
         own = {
             "amortized": version("amortized"),
             "commit": _commit(),
@@ -151,7 +165,17 @@ class Folder:
             "threads": torch.get_num_threads(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_json(self.environment, own | record)
+        entry = own | record
+        if self.environment.exists():
+            first = read_json(self.environment)
+            entry = first | {"resumed": [*first.get("resumed", []), entry]}
+        write_json(self.environment, entry)
+
+    def has_other_data(self, data: Data) -> bool:
+        """Whether data are not those that the run was fitted on; of streamed data only the first rows are known, so never."""
+        if data.rows_seen is not None or not self.environment.exists():
+            return False
+        return read_json(self.environment).get("fingerprint", data.fingerprint) != data.fingerprint
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics of one or more splits beside those of the others."""

@@ -1,14 +1,15 @@
 """Runs: a fitted model with all that belongs to it, and how one is read from its folder."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from amortized import tasks
 from amortized.data import Data, Rows
@@ -22,8 +23,8 @@ from amortized.recipes import (
     build,
     known_transform,
     load_data,
+    load_other,
     make_batches,
-    make_recipe,
 )
 from amortized.seeds import derive_seed
 from amortized.terms import Batch
@@ -71,8 +72,8 @@ class Run:
         """Estimate the ELBO and log p(x), with their errors; the run's `metrics.json` gets the result.
 
         Args:
-            data: Other data than those of the run: anything that `fit` takes, used whole.
-            split: "train", "valid" or "test" of the run's own data.
+            data: Other data than those of the run: anything that `fit` takes; used whole, unless they bring splits.
+            split: "train", "valid" or "test", of the run's own data or of data that bring splits.
             samples: Posterior samples per datum.
             seed: Of the posterior samples.
             progress: Called with the number of data done, after each chunk.
@@ -81,7 +82,10 @@ class Run:
             InputError: The data are not there, or do not fit the model.
         """
         name, batches = self.batches(data, split)
-        dimensions = self.model.event_shape.numel() if self._is_discrete else None
+        first = list(islice(batches := iter(batches), 1))
+        is_discrete = any(tasks.is_discrete(self.model, batch) for batch in first)
+        dimensions = self.model.event_shape.numel() if is_discrete else None
+        batches = chain(first, batches)
         evidence = evaluate(self.model, batches, samples=samples, seed=seed, split=name, dimensions=dimensions, progress=progress)
         self.metrics[name] = {key: asdict(metric) for key, metric in evidence.metrics.items()}
         if self.folder is not None:
@@ -101,13 +105,15 @@ class Run:
 
         Args:
             n: How many.
-            context: For a model with conditions, the value of each: one for all, or one per sample; classes by name or code.
+            context: For a model with conditions, the value of each: one for all, or one per sample; classes by name (by
+                code where they have none).
                 A condition that is left out is drawn anew for each sample, evenly over its classes.
             temperature: Of the prior.
             mean: Return E[x | z], in place of x drawn given z.
             seed: Of the draws.
         """
-        conditions = self._conditions(n, context or {}, seed)
+        noise = torch.Generator().manual_seed(derive_seed(seed, "conditions"))
+        conditions = self.spec.draw_conditions(n, context or {}, noise)
         return tasks.sample(self.model, n, context=conditions, temperature=temperature, mean=mean, seed=seed).numpy()
 
     def reconstruct(self, data: Any = None, *, split: str = "test", mean: bool = True, seed: int = 0) -> NDArray[Any]:
@@ -156,13 +162,15 @@ class Run:
         """
         if split not in ("train", "valid", "test"):
             raise InputError(f"unknown split '{split}'; {nearest(split, ('train', 'valid', 'test'))}")
-        if data is None:
-            whole = load_data(self.recipe, self.source)
+        whole = self._own(data)
+        if whole is not None:
             name, rows = split, whole.splits[split]
-            if not len(rows):
-                raise InputError(f"the {split} split of '{whole.name}' is empty; name another with --split.")
         else:
-            name, whole, rows = self._given(data, split)
+            whole = load_other(self.recipe, data)
+            brings_splits = bool(len(whole.valid) or len(whole.test))
+            name, rows = (f"{split} of {whole.name}", whole.splits[split]) if brings_splits else (whole.name, whole.train)
+        if not len(rows):
+            raise InputError(f"the {split} split of '{whole.name}' is empty; name another split.")
         if tuple(whole.event_shape) != self.spec.event_shape:
             raise InputError(
                 f"data '{whole.name}' have shape {tuple(whole.event_shape)}; the model was fitted on {self.spec.event_shape};"
@@ -171,9 +179,13 @@ class Run:
         return name, self._batches(rows, whole, check=data is not None)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Write the model alone, `config.json` and `model.safetensors`, in the conventions of the Hugging Face Hub."""
+        """Write the model alone, `config.json` and `model.safetensors`, in the conventions of the Hugging Face Hub.
+
+        Raises:
+            InputError: There is a run or a file at the path, or it cannot be written to.
+        """
         folder = Folder(path)
-        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.create_for_model()
         assert isinstance(self.model, nn.Module)
         folder.write_model_description(self.recipe, self.spec)
         write_tensors(folder.weights, state_tensors(self.model), {"format": "pt"})
@@ -187,70 +199,56 @@ class Run:
             parts.append(f"in '{self.path}'")
         return f"Run({', '.join(parts)})"
 
-    @property
-    def _is_discrete(self) -> bool:
-        """Whether the likelihood is one of discrete data, for which bits per dimension make sense."""
-        likelihood = getattr(self.recipe.model, "likelihood", None)
-        kind = getattr(likelihood, "kind", None) or getattr(self._likelihood, "kind", None)
-        return kind is not None and kind not in ("gaussian", "laplace")
-
-    @property
-    def _likelihood(self) -> Any:
-        return self.model.parts["likelihood"] if isinstance(self.model, VAE) else None
+    def _own(self, data: Any) -> Data | None:
+        """The data that the run was fitted on, where they are asked for; None for others, or for a source that changed since."""
+        if data is not None and not (isinstance(data, str | os.PathLike) and str(data) == self.recipe.data.source):
+            return None
+        whole = load_data(self.recipe, self.source)
+        if self.folder is None or not self.folder.has_other_data(whole):
+            return whole
+        if data is None:
+            raise InputError(
+                f"the data '{whole.name}' changed since this run was fitted, and its splits with them; restore them, or give"
+                " the data explicitly, as DATA, to use them whole."
+            )
+        return None
 
     def _batches(self, rows: Rows, whole: Data, *, check: bool) -> Iterator[Batch]:
         """The batches of a split, on the model's device and in its precision."""
         assert isinstance(self.model, nn.Module)
         weight = next(self.model.parameters(), torch.zeros(()))
+        likelihood: Any = self.model.parts["likelihood"] if isinstance(self.model, VAE) else None
         for fields in make_batches(rows, self.recipe, known_transform(self.recipe, self.spec)).epoch(0):
-            context = self._known(fields.get("context", {}), whole.context_names)
+            context = {
+                name: self.spec.condition(name).known(name, values, whole.context_names.get(name, ()))
+                for name, values in fields.get("context", {}).items()
+            }
             batch = Batch(**{**fields, "context": context}).to(weight.device, weight.dtype)
-            if check and hasattr(self._likelihood, "check"):
-                self._likelihood.check(batch.x)
+            if check and hasattr(likelihood, "check"):
+                likelihood.check(batch.x)
             yield batch
 
-    def _given(self, data: Any, split: str) -> tuple[str, Data, Rows]:
-        """Data handed over: their own split of that name, or all of them."""
-        whole = load_data(make_recipe([self.recipe.model_dump()], {"data.splits": (1.0, 0.0, 0.0)}), data)
-        if len(whole.test):
-            return f"{split} of {whole.name}", whole, whole.splits[split]
-        return whole.name, whole, whole.train
 
-    def _known(self, context: Mapping[str, Tensor], names: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
-        """Conditions of other data, their codes those that the model knows each class by."""
-        known = {}
-        for name, codes in context.items():
-            own, given = self.spec.conditions[name].names, tuple(names.get(name, ()))
-            if own and given and own != given:
-                codes = torch.tensor([self.spec.conditions[name].code(name, each) for each in given])[codes]
-            known[name] = codes
-        return known
-
-    def _conditions(self, n: int, given: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
-        """One row of every condition for each of n samples."""
-        for name in given:
-            if name not in self.spec.conditions:
-                known = nearest(name, self.spec.conditions) if self.spec.conditions else "this model has none"
-                raise InputError(f"unknown condition '{name}'; {known}")
-        noise = torch.Generator().manual_seed(derive_seed(seed, "conditions"))
-        return {
-            name: condition.rows(name, given[name], n) if name in given else condition.draw(name, n, noise)
-            for name, condition in self.spec.conditions.items()
-        }
-
-
-def load_run(path: str | os.PathLike[str], *, model: Model | None = None) -> Run:
+def load_run(path: str | os.PathLike[str], *, model: Model | None = None, device: torch.device | str | None = None) -> Run:
     """Read a run from its folder.
 
     Args:
         path: The run folder.
         model: For a model composed by hand: one composed in the same way, whose weights are replaced.
+        device: Where the model is put; None leaves it where it is, on the CPU for one that is built here.
 
     Raises:
         InputError: It is no run, has no weights, or its weights do not fit; or it was written by a newer version.
     """
     folder = Folder(path)
     run = _load(folder, model)
+    if device is not None:
+        assert isinstance(run.model, nn.Module)
+        try:
+            run.model.to(device)
+        except (TypeError, RuntimeError) as error:  # a device that is not there, or has no float64
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(f"the model cannot be put on device '{device}' ({reason}); use the CPU.") from error
     return replace(run, recipe=folder.read_recipe(), folder=folder, history=folder.read_history(), metrics=folder.read_metrics())
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from amortized.cli import main
+from amortized.cli.results import progress
 
 SMALL = ["--epochs", "1", "--latent-dim", "2", "--model.network.hidden", "[16]", "--quiet"]
 
@@ -169,3 +170,30 @@ def test_the_version_is_that_of_the_package():
 
     result = subprocess.run([sys.executable, "-m", "amortized", "--version"], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == version("amortized")
+
+
+def test_a_command_computes_where_it_is_told_to(run, tmp_path, capsys):
+    assert main(["encode", str(run), "--accelerator", "cpu", "--out", str(tmp_path / "z.npy")]) == 0
+    assert main(["evaluate", str(run), "--samples", "2", "--accelerator", "tpu"]) == 2
+    assert '"tpu"' in capsys.readouterr().err
+
+
+def test_progress_is_for_terminals(run, capsys, monkeypatch):
+    assert main(["evaluate", str(run), "--samples", "2"]) == 0
+    assert capsys.readouterr().out.startswith("test split")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress() as advance:
+        assert advance is not None
+        advance(3)
+
+
+def test_columns_called_by_numbers_are_labels_and_conditions(tmp_path):
+    rng = np.random.default_rng(0)
+    table = np.column_stack([10 * (np.arange(40) % 2) + 20, rng.standard_normal((40, 2)), np.arange(40) % 2])
+    np.savetxt(tmp_path / "bare.csv", table, delimiter=",")
+    out = tmp_path / "run"
+    assert main(["fit", str(tmp_path / "bare.csv"), *SMALL, "--labels", "3", "--context", "0", "--out", str(out)]) == 0
+    for value, status in (("20", 0), ("30", 0), ("1", 2)):
+        words = ["sample", str(out), "-n", "2", "--context", f"0={value}", "--out", str(tmp_path / "x.csv")]
+        assert main(words) == status

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from amortized import InputError
-from amortized.recipes import NAMED, SHORT, Recipe, dotted, make_recipe, named, options, read_yaml
+from amortized.recipes import NAMED, SHORT, Recipe, dotted, file_layer, make_recipe, named, options, read_yaml
 from amortized.recipes.recipe import merge, nested
 
 
@@ -71,6 +71,32 @@ def test_text_is_read_as_yaml_and_other_values_are_taken_as_they_are():
     assert recipe.training.ema is None
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("0", ("0",)), ("no", ("no",)), ("site, age", ("site", "age")), ("[site, age]", ("site", "age")), ("", ())],
+)
+def test_names_of_columns_are_not_read_as_numbers_or_truth(text: str, names: tuple[str, ...]):
+    assert make_recipe([], {"context": text}).data.context == names
+    assert make_recipe([], {"labels": " 4 "}).data.labels == "4"
+    assert make_recipe([{"data": {"labels": 4, "context": [0, 1]}}]).data.context == ("0", "1")
+
+
+def test_a_file_may_have_short_names_hyphens_and_dots_beside_nested_mappings():
+    given = {
+        "latent-dim": 3,
+        "network": "conv",
+        "training.clip-norm": 2.0,
+        "model": {"network": {"channels": [4]}},
+        "training": {"lr-warmup-steps": 5, "ema": None},
+    }
+    assert file_layer(given) == {
+        "model": {"latent_dim": 3, "network": {"kind": "conv", "channels": [4]}},
+        "training": {"clip_norm": 2.0, "lr_warmup_steps": 5, "ema": None},
+    }
+    with pytest.raises(InputError, match="unknown option 'epohcs'; did you mean 'epochs'"):
+        file_layer({"epohcs": 3})
+
+
 def test_every_short_name_stands_for_an_option_that_exists():
     described = options()
     for short, full in SHORT.items():
@@ -103,9 +129,16 @@ MISTAKES = [
     ({"model.likelihood.network.kind": "mpl", "likelihood": "gaussian"}, "kind 'mpl' of model.likelihood.network.*mlp"),
     (
         {"model.posterior.network.hidden": [1]},
-        "model.posterior.network is .* names no kind; add one of 'mlp', 'gated-mlp', 'conv'",
+        "model.posterior.network is .* names no kind; add model.posterior.network.kind=mlp or gated-mlp",
     ),
-    ({"model.likelihood.scale": 1.0}, "model.likelihood is .* names no kind; add one of 'bernoulli'"),
+    ({"model.likelihood.scale": 1.0}, "model.likelihood is .* names no kind; add model.likelihood.kind=gaussian or laplace"),
+    ({"model.network.channels": [1]}, "^option 'model.network.channels' belongs to kind 'conv'; model.network is 'mlp'.$"),
+    ({"objective": "iwae", "objective.beta": 2}, "'objective.beta' belongs to kind 'elbo' or 'beta'; objective is 'iwae'"),
+    ({"trainin.lr": 1}, "unknown option 'trainin.lr'; did you mean 'training.lr'"),
+    ({"lr": ".inf"}, "training.lr is inf: input should be a finite number"),
+    ({"likelihood": "gaussian", "likelihood.floor": ".nan"}, "model.likelihood.floor is nan: input should be a finite number"),
+    ({"data.corrupt": {"kind": "masking", "amount": 1.5}}, "data.corrupt.amount is 1.5: masking .* probability, from 0 to 1"),
+    ({"likelihood": "binomial", "likelihood.levels": 1}, "model.likelihood.levels is 1: .* greater than or equal to 2"),
     ({"prior": "norml"}, "unknown kind 'norml' of model.prior; .*normal"),
     ({"objective": "ewlbo"}, "unknown kind 'ewlbo' of objective; .*elbo"),
     ({"network": "cnn"}, "unknown kind 'cnn' of model.network"),

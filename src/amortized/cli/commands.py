@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Rows = Annotated[int, Parameter(name="-n", validator=Number(gte=1))]
 SplitName = Literal["train", "valid", "test"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def _version() -> str:
@@ -46,6 +47,7 @@ def fit(
     network: str | None = None,
     latent_dim: str | None = None,
     context: str | None = None,
+    labels: str | None = None,
     binarize: str | None = None,
     epochs: str | None = None,
     steps: str | None = None,
@@ -72,7 +74,8 @@ def fit(
         objective: What is maximized.
         network: Kind of encoder and decoder.
         latent_dim: Number of latent dimensions.
-        context: Conditions of the model, such as label.
+        context: Conditions of the model, such as label; several with commas between them.
+        labels: The column or array that holds the labels.
         binarize: Make grey levels binary: dynamic or threshold.
         epochs: Passes over the training data.
         steps: Training steps, in place of epochs.
@@ -103,6 +106,7 @@ def fit(
         "network": network,
         "latent_dim": latent_dim,
         "context": context,
+        "labels": labels,
         "binarize": binarize,
         "epochs": epochs,
         "steps": steps,
@@ -120,7 +124,16 @@ def fit(
 
 
 @app.command(help_epilogue="Example: amortized evaluate runs/digits --samples 5000")
-def evaluate(run: Path, data: str | None = None, /, *, samples: Count = 1000, split: SplitName = "test", seed: int = 0) -> None:
+def evaluate(
+    run: Path,
+    data: str | None = None,
+    /,
+    *,
+    samples: Count = 1000,
+    split: SplitName = "test",
+    seed: int = 0,
+    accelerator: Accelerator = "auto",
+) -> None:
     """Estimate the evidence of a run's model: ELBO and importance-weighted log p(x), with their errors.
 
     Args:
@@ -129,8 +142,12 @@ def evaluate(run: Path, data: str | None = None, /, *, samples: Count = 1000, sp
         samples: Posterior samples per datum.
         split: The part of the data.
         seed: Of the samples.
+        accelerator: Where it is computed; by default the best device there is.
     """
-    results.show(_load(run).evaluate(data, split=split, samples=samples, seed=seed))
+    loaded = _load(run, accelerator)
+    with results.progress() as advance:
+        evidence = loaded.evaluate(data, split=split, samples=samples, seed=seed, progress=advance)
+    results.show(evidence)
 
 
 @app.command(help_epilogue="Example: amortized sample runs/digits -n 64 --context label=3 --out samples.png")
@@ -144,6 +161,7 @@ def sample(
     temperature: float = 1.0,
     context: Annotated[tuple[str, ...], Parameter(consume_multiple=False)] = (),
     seed: int = 0,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Draw data from the model.
 
@@ -155,8 +173,9 @@ def sample(
         temperature: Of the prior.
         context: A condition as name=value; may be repeated.
         seed: Of the draws.
+        accelerator: Where it is computed; by default the best device there is.
     """
-    loaded = _load(run)
+    loaded = _load(run, accelerator)
     out = results.target(loaded, out, "samples", image=loaded.spec.is_image)
     conditions = dict(condition(text) for text in context)
     drawn = loaded.sample(n, context=conditions or None, temperature=temperature, mean=mean, seed=seed)
@@ -173,6 +192,7 @@ def reconstruct(
     out: Path | None = None,
     split: SplitName = "test",
     seed: int = 0,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Encode data and decode them again; in a picture, each original stands above its reconstruction.
 
@@ -183,14 +203,15 @@ def reconstruct(
         out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
         split: The part of the data.
         seed: Of a draw, where the posterior has no mean.
+        accelerator: Where it is computed; by default the best device there is.
     """
     from amortized import tasks
 
-    loaded = _load(run)
+    loaded = _load(run, accelerator)
     out = results.target(loaded, out, "reconstructions", image=loaded.spec.is_image)
     rows = loaded.rows(data, split, n)
     made = tasks.reconstruct(loaded.model, rows, seed=seed)
-    results.write(loaded, out, {"reconstruction": made.numpy(), "x": rows.x.numpy()})
+    results.write(loaded, out, {"reconstruction": made.numpy(), "x": rows.x.cpu().numpy()})
 
 
 @app.command(help_epilogue="Example: amortized encode runs/digits --split test --out latents.npz")
@@ -203,6 +224,7 @@ def encode(
     split: SplitName = "test",
     sample: bool = False,
     seed: int = 0,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Write the latents of data: the mean of each posterior.
 
@@ -213,8 +235,9 @@ def encode(
         split: The part of the data.
         sample: Write a draw from each posterior, not its mean.
         seed: Of the draws.
+        accelerator: Where it is computed; by default the best device there is.
     """
-    loaded = _load(run)
+    loaded = _load(run, accelerator)
     out = results.target(loaded, out, "latents", image=False)
     results.write(loaded, out, {"z": loaded.encode(data, split=split, sample=sample, seed=seed)})
 
@@ -231,6 +254,7 @@ def interpolate(
     out: Path | None = None,
     split: SplitName = "test",
     seed: int = 0,
+    accelerator: Accelerator = "auto",
 ) -> None:
     """Decode what lies between the latents of pairs of data.
 
@@ -243,14 +267,16 @@ def interpolate(
         out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
         split: The part of the data.
         seed: Of the choice of pairs.
+        accelerator: Where it is computed; by default the best device there is.
     """
-    loaded = _load(run)
+    loaded = _load(run, accelerator)
     out = results.target(loaded, out, "interpolation", image=loaded.spec.is_image)
     made = loaded.interpolate(data, n=n, steps=steps, path=path, split=split, seed=seed)
     results.write(loaded, out, {"x": made.reshape(n * steps, *made.shape[2:])}, columns=steps)
 
 
-def _load(path: Path) -> "Run":
+def _load(path: Path, accelerator: Accelerator) -> "Run":
     from amortized.runs import load_run
+    from amortized.training import Settings, prepare
 
-    return load_run(path)
+    return load_run(path, device=prepare(Settings(accelerator=accelerator)).device)

@@ -1,7 +1,8 @@
 """What a command leaves: files, tables and the words that say where they are."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,20 @@ def write(run: "Run", out: Path, arrays: Mapping[str, "np.ndarray"], columns: in
     print(f"Wrote {out}.")
 
 
+@contextmanager
+def progress() -> "Iterator[Callable[[int], None] | None]":
+    """Show on a terminal how many data are done, while what is computed calls what this gives; nothing elsewhere."""
+    if not sys.stdout.isatty():
+        yield None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.completed:,.0f} data"), TimeElapsedColumn()
+    with Progress(*columns, transient=True) as shown:
+        task = shown.add_task("", total=None)
+        yield lambda count: shown.advance(task, count)
+
+
 def show(evidence: "Evidence") -> None:
     """Print the metrics: a table on a terminal, plain lines elsewhere."""
     if not sys.stdout.isatty():
@@ -76,10 +91,26 @@ def report_fit(run: "Run") -> int:
     if run.outcome is not None and run.outcome.signal is not None and not run.finished:
         print(f"The run is in {run.path}; go on with: amortized fit --resume {run.path}")
         return 128 + run.outcome.signal
+    print(summary(run))
     print(f"The run is in {run.path}; next:")
     print(f"  amortized evaluate {run.path}")
     print(f"  amortized sample {run.path} -n 64")
     return 0
+
+
+def summary(run: "Run") -> str:
+    """The evidence of the test split in one line, or that there is none."""
+    metrics = run.metrics.get("test", {})
+    values = {name: entry["value"] for name, entry in metrics.items()}
+    if "nll_nats" not in values:
+        return "Test split: " + (
+            f"distortion {values['distortion_nats']:.2f} nats; no bound." if values else "no data, no evidence."
+        )
+    bits = f", {values['bits_per_dim']:.3f} bits/dim" if "bits_per_dim" in values else ""
+    return (
+        f"Test split: ELBO {values['elbo_nats']:.2f} nats, -log p(x) about {values['nll_nats']:.2f} nats{bits}"
+        f" ({metrics['nll_nats']['samples']} samples each; `evaluate` takes more)."
+    )
 
 
 def new_folder(data: str | None, config: Path | None) -> Path:

@@ -44,24 +44,19 @@ def split_dotted(tokens: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return rest, options
 
 
-def condition(text: str) -> tuple[str, float | str]:
-    """A condition `name=value`, the value a number where it is one.
+def condition(text: str) -> tuple[str, str]:
+    """A condition `name=value`; whether the value is a number or the name of a class is the model's to say.
 
     Raises:
         InputError: There is no `=`.
 
     Example:
         >>> condition("label=3"), condition("site=Oslo")
-        (('label', 3), ('site', 'Oslo'))
+        (('label', '3'), ('site', 'Oslo'))
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise InputError(f"--context '{text}' is no condition; write it as name=value, such as label=3.")
-    for number in (int, float):
-        try:
-            return name, number(value)
-        except ValueError:
-            continue
     return name, value
 
 

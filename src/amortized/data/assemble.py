@@ -27,12 +27,13 @@ def assemble(
     splits: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0,
     is_image: bool | None = None,
+    least_rows: int = 2,
 ) -> Data:
     """Make a data set of arrays under the names of an `.npz` file; the arguments are those of `load`."""
     fractions = check_fractions(splits)
     columns = tuple(map(str, arrays["columns"])) if "columns" in arrays else ()
     x = {split: compact(value, _key(split, "x"), columns) for split, value in _data(arrays, name).items()}
-    _check_shapes(x)
+    _check_shapes(x, least_rows)
     event = tuple(next(iter(x.values())).shape[1:])
     columns = columns if len(columns) == _width(event) else tuple(map(str, range(_width(event))))
     codes, label_names = _labels(arrays, labels, x, name)
@@ -89,15 +90,15 @@ def _key(split: str, kind: str) -> str:
     return f"{split}_{kind}" if split else kind
 
 
-def _check_shapes(x: Mapping[str, Tensor]) -> None:
+def _check_shapes(x: Mapping[str, Tensor], least_rows: int) -> None:
     for split, value in x.items():
         key, shape = _key(split, "x"), tuple(value.shape)
         if value.ndim < 2:
             raise InputError(f"array '{key}' needs rows and columns; its shape is {shape}. For one column: x.reshape(-1, 1).")
         if value.numel() == 0:
-            raise InputError(f"array '{key}' is empty: its shape is {shape}; give at least 2 rows of at least 1 value.")
-        if split in (WHOLE, "train") and len(value) == 1:
-            raise InputError(f"array '{key}' has 1 row; learning a distribution needs at least 2.")
+            raise InputError(f"array '{key}' is empty: its shape is {shape}; give rows of at least 1 value.")
+        if split in (WHOLE, "train") and len(value) < least_rows:
+            raise InputError(f"array '{key}' has 1 row; learning a distribution needs at least {least_rows}.")
         reference = next(iter(x.values()))
         if value.shape[1:] != reference.shape[1:]:
             raise InputError(

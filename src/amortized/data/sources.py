@@ -31,6 +31,7 @@ def load(
     name: str | None = None,
     splits: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0,
+    least_rows: int = 2,
 ) -> Data:
     """Load data from anything that holds them.
 
@@ -44,6 +45,7 @@ def load(
         name: What to call the data; by default the source's own name.
         splits: The fractions of train, valid and test, for splits that the source does not bring.
         seed: Which division into splits.
+        least_rows: How many rows there must be to train on: two to learn a distribution, one to use it.
 
     Returns:
         The data set, with its splits.
@@ -61,9 +63,18 @@ def load(
             raise InputError(
                 "labels and context of a Dataset or DataLoader come with its items: give dicts with 'labels', 'context'."
             )
-        return from_torch(source, name=name or "dataset", splits=splits, seed=seed)
+        return from_torch(source, name=name or "dataset", splits=splits, seed=seed, least_rows=least_rows)
     arrays, found_name, is_image = _arrays(source, labels, context)
-    return assemble(arrays, name=name or found_name, labels=labels, context=context, splits=splits, seed=seed, is_image=is_image)
+    return assemble(
+        arrays,
+        name=name or found_name,
+        labels=labels,
+        context=context,
+        splits=splits,
+        seed=seed,
+        is_image=is_image,
+        least_rows=least_rows,
+    )
 
 
 def _arrays(source: Any, labels: Any, context: Any) -> tuple[dict[str, np.ndarray], str, bool | None]:

@@ -149,7 +149,7 @@ def is_torch_source(source: Any) -> bool:
     return any(isinstance(member, (Dataset, DataLoader)) for member in members)
 
 
-def from_torch(source: Any, *, name: str, splits: Sequence[float], seed: int) -> Data:
+def from_torch(source: Any, *, name: str, splits: Sequence[float], seed: int, least_rows: int = 2) -> Data:
     """The data set of a `Dataset`, a `DataLoader`, or a dict of those under `train`, `valid`, `test`.
 
     Raises:
@@ -162,12 +162,13 @@ def from_torch(source: Any, *, name: str, splits: Sequence[float], seed: int) ->
             name=name,
             splits=splits,
             seed=seed,
+            least_rows=least_rows,
         )
     given = dict(source) if isinstance(source, Mapping) else {"train": source}
     if "train" not in given or not set(given) <= set(SPLITS):
         raise InputError(f"a dict of datasets needs the keys 'train' and, by choice, 'valid' and 'test'; it has {sorted(given)}.")
     for split, member in given.items():
-        _check_member(split, member)
+        _check_member(split, member, least_rows)
     seen = {split: _first_rows(split, member, seed) for split, member in given.items()}
     shape = seen["train"].shape[1:]
     for split, rows in seen.items():
@@ -222,15 +223,16 @@ def _collated(items: list[Any]) -> Any:
         raise InputError(f"the dataset's items cannot be stacked into a batch ({message}); give tensors of one shape.") from None
 
 
-def _check_member(split: str, member: Any) -> None:
+def _check_member(split: str, member: Any, least_rows: int) -> None:
     if isinstance(member, IterableDataset) or not isinstance(member, (Dataset, DataLoader)):
         raise InputError(f"'{split}' is {type(member).__name__}; give a map-style Dataset, or a DataLoader of it.")
     try:
         count = len(member)  # pyright: ignore[reportArgumentType]
     except TypeError:
         raise InputError(f"the {type(member).__name__} given as '{split}' has no length; define __len__.") from None
-    if count == 0 or (split == "train" and isinstance(member, Dataset) and count < 2):
-        raise InputError(f"the {type(member).__name__} given as '{split}' has length {count}; learning needs at least 2 rows.")
+    needed = least_rows if split == "train" and isinstance(member, Dataset) else 1
+    if count < needed:
+        raise InputError(f"the {type(member).__name__} given as '{split}' has length {count}; it needs at least {needed} rows.")
 
 
 def _first_rows(split: str, member: Any, seed: int) -> Tensor:

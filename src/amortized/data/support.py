@@ -35,7 +35,9 @@ class Support:
     @property
     def maximum_level(self) -> float | None:
         """The value that means 'full': levels - 1, or 1 for values in [0, 1]; None where there is none."""
-        return 1.0 if self.kind == "unit" else None if self.levels is None else self.levels - 1.0
+        if self.kind in ("unit", "real"):
+            return 1.0 if self.low >= 0 and self.high <= 1 else None
+        return None if self.levels is None else self.levels - 1.0
 
 
 def is_image_shape(event_shape: tuple[int, ...]) -> bool:

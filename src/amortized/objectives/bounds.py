@@ -27,7 +27,7 @@ def elbo_sampled(t: Terms, beta: float | Tensor = 1.0) -> Tensor:
     return t.mean_over_samples(t.log_px - (beta * t.kl_sampled).sum(0))
 
 
-@needs("log_w")
+@needs("log_w", samples=5)
 def iwae(t: Terms) -> Tensor:
     """The importance-weighted bound of the K samples: (B,) nats."""
     if t.log_sample_weight is not None:

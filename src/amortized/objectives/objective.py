@@ -24,11 +24,17 @@ NEEDS: Mapping[str, str] = {
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 
-def needs(*names: str) -> Callable[[Function], Function]:
-    """Declare what an objective's function needs of a model beyond its KL: names of `NEEDS`."""
+def needs(*names: str, samples: int = 1) -> Callable[[Function], Function]:
+    """Declare what an objective's function needs beyond the KL.
+
+    Args:
+        *names: Of a model, names of `NEEDS`.
+        samples: Posterior samples to train with, unless told otherwise.
+    """
 
     def declare(function: Function) -> Function:
         function.needs = frozenset(names)  # pyright: ignore[reportFunctionMemberAccess]
+        function.samples = samples  # pyright: ignore[reportFunctionMemberAccess]
         return function
 
     return declare
@@ -40,7 +46,7 @@ class Objective:
 
     Attributes:
         function: Takes `Terms` and the hyper-parameters by name, returns (B,) nats to be maximized.
-        samples: The number K of posterior samples it is trained with.
+        samples: The number K of posterior samples it is trained with; by default what the function declared.
         hyper: Hyper-parameters by name.
         gradient: "total", or "path" to hold the parameters of q constant where it is scored.
 
@@ -52,11 +58,13 @@ class Objective:
     """
 
     function: Callable[..., Tensor]
-    samples: int = 1
+    samples: int = None  # pyright: ignore[reportAssignmentType] __post_init__ asks the function
     hyper: Mapping[str, float | Schedule] = field(default_factory=dict)
     gradient: Literal["total", "path"] = "total"
 
     def __post_init__(self):
+        if self.samples is None:
+            object.__setattr__(self, "samples", getattr(self.function, "samples", 1))
         if self.samples < 1:
             raise InputError(f"objective.samples must be a positive integer; it is {self.samples}; 1 is the usual choice.")
         if self.gradient == "path" and "log_w" in self.needs:

@@ -1,9 +1,10 @@
 """Recipes: the validated description of a model and its training, and how it is built."""
 
 from amortized.recipes import messages
-from amortized.recipes.build import Plan, build, known_transform, load_data, make_batches, plan
+from amortized.recipes.build import Plan, build, known_transform, make_batches, plan
+from amortized.recipes.loading import load_data, load_other
 from amortized.recipes.named import NAMED, named
-from amortized.recipes.recipe import SHORT, DataDescription, ModelDescription, Recipe, dotted, make_recipe, read_yaml
+from amortized.recipes.recipe import SHORT, DataDescription, ModelDescription, Recipe, dotted, file_layer, make_recipe, read_yaml
 from amortized.recipes.spec import Condition, Spec
 
 
@@ -23,8 +24,10 @@ __all__ = [
     "Spec",
     "build",
     "dotted",
+    "file_layer",
     "known_transform",
     "load_data",
+    "load_other",
     "make_batches",
     "make_recipe",
     "named",

@@ -67,19 +67,6 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def load_data(recipe: Recipe, source: Any = None) -> Data:
-    """The data that a recipe describes, from its own source or from one handed over."""
-    description = recipe.data
-    source = description.source if source is None else source
-    if isinstance(source, Data):
-        return source
-    if source is None:
-        raise InputError("this run's data were handed over in Python, and are not in its folder; give them again.")
-    return datasets.load(
-        source, labels=description.label_column, context=description.context, splits=description.splits, seed=recipe.seed
-    )
-
-
 def plan(
     recipe: Recipe,
     data: Data,

@@ -20,6 +20,10 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     alternatives = [each for each in error.errors() if _name(each["loc"], root) == name and each["input"] == value]
     match first["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
+            owner, others = _kinds_with(location, root)
+            if others:
+                kinds = " or ".join(map(repr, others))
+                return f"option '{name}' belongs to kind {kinds}; {owner} is '{location[-2]}'."
             valid = _names_beside(location, root)
             prefix = name.removesuffix(str(location[-1]))
             answer = nearest(name, [f"{prefix}{each}" for each in valid])
@@ -28,7 +32,9 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
             tags = context["expected_tags"].replace("'", "").split(", ")
             return f"unknown kind '{context['tag']}' of {name}; {nearest(context['tag'], tags)}"
         case "union_tag_not_found":
-            return f"{name} is {value!r}, which names no kind; add one of {', '.join(map(repr, _kinds_at(location, root)))}."
+            kinds = [kind for kind, names in _kinds_at(location, root) if set(value) <= names] if isinstance(value, dict) else []
+            kinds = kinds or [kind for kind, _ in _kinds_at(location, root)]
+            return f"{name} is {value!r}, which names no kind; add {name}.kind={' or '.join(kinds)}."
         case "missing":
             return f"{name} is missing from {value!r}; give it too."
         case "model_type" | "model_attributes_type" | "dataclass_type":
@@ -130,10 +136,22 @@ def _name(location: tuple[int | str, ...], root: type[BaseModel]) -> str:
     return ".".join(map(str, parts))
 
 
-def _kinds_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
+def _kinds_at(location: tuple[int | str, ...], root: type[BaseModel]) -> list[tuple[str, set[str]]]:
+    """The kinds that a union allows, each with the names of its options."""
     *_, (last, owners) = _walk(location, root)
     annotations = [annotation for owner in owners for name, annotation, *_ in _fields(owner) if name == last]
-    return [kind for annotation in annotations for each in _descriptions(annotation) if (kind := _kind(each))]
+    members = [member for annotation in annotations for member in _descriptions(annotation)]
+    return [(kind, {name for name, *_ in _fields(member)}) for member in members if (kind := _kind(member))]
+
+
+def _kinds_with(location: tuple[int | str, ...], root: type[BaseModel]) -> tuple[str, list[str]]:
+    """The option that a location's last name was set in, and the kinds of it that do have that name."""
+    *above, last = location
+    if len(above) < 2:
+        return "", []
+    kinds = _kinds_at(tuple(above[:-1]), root)
+    is_tag = above[-1] in {kind for kind, _ in kinds}
+    return _name(tuple(above), root), [kind for kind, names in kinds if last in names] if is_tag else []
 
 
 def _names_beside(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:

@@ -17,6 +17,7 @@ from amortized.recipes.spec import Spec
 
 ScaleName = Literal["learned", "per-entry", "predicted", "optimal"]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Levels = Annotated[int, Field(ge=2)]
 
 
 class NormalPrior(Description):
@@ -140,7 +141,7 @@ class BinomialLikelihood(LikelihoodDescription):
     """Grey levels 0 to levels - 1."""
 
     kind: Literal["binomial"] = "binomial"
-    levels: Size | None = None
+    levels: Levels | None = None
     """Number of levels; that of the data where none is given."""
 
     def _make(self, decoder: nn.Module, spec: Spec, units: dict[str, Tensor]) -> nn.Module:
@@ -151,7 +152,7 @@ class DiscretizedLogisticLikelihood(LikelihoodDescription):
     """Grey levels 0 to levels - 1."""
 
     kind: Literal["discretized-logistic"] = "discretized-logistic"
-    levels: Size | None = None
+    levels: Levels | None = None
     """Number of levels; that of the data where none is given."""
     scale: Literal["learned", "per-entry", "predicted"] | PositiveFloat = "per-entry"
     """Scale of the logistic on the grid from -1 to 1: "learned", "per-entry", "predicted", or a fixed number."""
@@ -178,9 +179,11 @@ class NegativeBinomialLikelihood(LikelihoodDescription):
     kind: Literal["negative-binomial"] = "negative-binomial"
     dispersion: Literal["learned", "per-entry", "predicted"] | PositiveFloat = "per-entry"
     """Inverse dispersion: one "learned", one "per-entry", "predicted", or a fixed number."""
+    floor: PositiveFloat = 1e-3
+    """The least inverse dispersion."""
 
     def _make(self, decoder: nn.Module, spec: Spec, units: dict[str, Tensor]) -> nn.Module:
-        return likelihoods.NegativeBinomial(decoder, spec.event_shape, dispersion=self.dispersion)
+        return likelihoods.NegativeBinomial(decoder, spec.event_shape, dispersion=self.dispersion, floor=self.floor)
 
 
 def known_levels(kind: str, given: int | None, spec: Spec) -> int:

@@ -5,14 +5,16 @@ before: a named recipe, a file, and options. An option is a dotted name (`traini
 `SHORT`.
 """
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from amortized.errors import InputError, nearest
-from amortized.recipes.messages import explain
+from amortized.recipes.messages import explain, options
 from amortized.recipes.networks import MLPDescription, Network
 from amortized.recipes.objectives import ELBO, ObjectiveKind
 from amortized.recipes.parts import GaussianPosterior, Likelihood, NormalPrior, Posterior, Prior
@@ -20,7 +22,22 @@ from amortized.recipes.schema import Description, Size
 from amortized.training.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0)]
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
+def _as_name(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value  # YAML reads a column's 4 as a number
+
+
+def _as_names(value: Any) -> Any:
+    if isinstance(value, str):
+        text = value.strip().removeprefix("[").removesuffix("]")
+        return tuple(name for each in text.split(",") if (name := each.strip().strip("'\"")))
+    return tuple(map(_as_name, value or ())) if value is None or isinstance(value, list | tuple) else value
+
+
+Name = Annotated[str, BeforeValidator(_as_name)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+"""Names, as a list or as text with commas."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 SHORT: Mapping[str, str] = {
@@ -30,6 +47,7 @@ SHORT: Mapping[str, str] = {
     "network": "model.network",
     "latent_dim": "model.latent_dim",
     "context": "data.context",
+    "labels": "data.labels",
     "binarize": "data.binarize",
     "objective": "objective",
     "epochs": "training.epochs",
@@ -43,6 +61,9 @@ SHORT: Mapping[str, str] = {
 }
 """Short names of the everyday options, and what they are short for."""
 
+TEXT = frozenset({"data.labels", "data.context"})
+"""Options whose text is not read as YAML: columns may be called 0 or no."""
+
 
 class Corruption(Description):
     """What is done to the encoder's input, for denoising."""
@@ -51,6 +72,14 @@ class Corruption(Description):
     """Gaussian noise, zeros, or extreme values."""
     amount: Annotated[float, Field(ge=0)]
     """Standard deviation of the noise, or the probability that an entry is corrupted."""
+
+    @field_validator("amount")
+    @classmethod
+    def _is_probability(cls, amount: float, info: ValidationInfo) -> float:
+        kind = info.data.get("kind", "noise")
+        if kind != "noise" and amount > 1:
+            raise PydanticCustomError("probability", "{kind} corrupts with a probability, from 0 to 1", {"kind": kind})
+        return amount
 
 
 class DataDescription(Description):
@@ -74,8 +103,8 @@ class DataDescription(Description):
     """How a condition with classes is encoded."""
     embedding_width: Size = 8
     """Length of an embedding."""
-    label_column: str | None = None
-    """The column of a table that holds the labels."""
+    labels: Name | None = None
+    """The column or array that holds the labels; `y` where there is one."""
 
 
 class ModelDescription(Description):
@@ -144,7 +173,11 @@ def dotted(name: str) -> str:
     """
     head, _, tail = name.replace("-", "_").partition(".")
     if head not in SHORT and head not in Recipe.model_fields:
-        raise InputError(f"unknown option '{name}'; {nearest(head, [*SHORT, *Recipe.model_fields])}")
+        heads = [*SHORT, *Recipe.model_fields]
+        full = [each for each in options(Recipe) if each.rpartition(".")[2] == head]
+        close = [f"{each}.{tail}" for each in difflib.get_close_matches(head, heads, n=1) if tail] + full
+        answer = f"did you mean '{close[0]}'?" if close else nearest(head, heads)
+        raise InputError(f"unknown option '{name}'; {answer}")
     return ".".join(filter(None, (SHORT.get(head, head), tail)))
 
 
@@ -153,11 +186,39 @@ def nested(options: Mapping[str, Any]) -> dict[str, Any]:
     layer: dict[str, Any] = {}
     full = {dotted(name): value for name, value in options.items()}
     for name in sorted(full, key=lambda name: name.count(".")):  # the name of a kind before what is set in it
-        branch: Any = yaml.safe_load(full[name]) if isinstance(full[name], str) else full[name]
-        for key in reversed(name.split(".")):
-            branch = {key: branch}
-        layer = merge(layer, branch)
+        layer = merge(layer, _branch(name, _value(name, full[name])))
     return layer
+
+
+def file_layer(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer of a file: mappings within mappings, whose keys may be short or dotted names; its values are read already."""
+    layer: dict[str, Any] = {}
+    leaves = [(dotted(name), value) for name, value in _leaves(content, "")]
+    for name, value in sorted(leaves, key=lambda leaf: leaf[0].count(".")):
+        layer = merge(layer, _branch(name, value))
+    return layer
+
+
+def _leaves(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _branch(name: str, value: Any) -> dict[str, Any]:
+    for key in reversed(name.split(".")):
+        value = {key: value}
+    return value
+
+
+def _value(name: str, given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    if name in TEXT:
+        return None if given == "null" else given.strip()
+    return yaml.safe_load(given)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

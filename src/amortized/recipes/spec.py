@@ -1,5 +1,6 @@
 """What a model must know of its data to be built, and what of them its constants are computed from."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortized.errors import InputError
+from amortized.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,40 @@ class Condition:
     scale: tuple[float, ...] = (1.0,)
 
     def code(self, name: str, value: Any) -> int:
-        """The code of a class, given by its name or by its code.
+        """The code of a class, given by its name, or by its code where the classes have no names.
 
         Raises:
             InputError: There is no such class.
         """
         classes = self.classes or 0
-        if isinstance(value, str) and value in self.names:
-            return self.names.index(value)
-        if isinstance(value, int | str) and str(value).isdigit() and int(value) < classes:
-            return int(value)
-        known = f"its classes are {', '.join(map(repr, self.names))}, with codes" if self.names else "its codes are"
-        raise InputError(f"condition '{name}' has no class '{value}'; {known} 0 to {classes - 1}.")
+        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        if text in self.names:
+            return self.names.index(text)
+        if not self.names and text.isdecimal() and int(text) < classes:
+            return int(text)
+        known = f"its classes are {', '.join(map(repr, self.names))}" if self.names else f"its codes are 0 to {classes - 1}"
+        raise InputError(f"condition '{name}' has no class '{text}'; {known}.")
+
+    def known(self, name: str, values: Tensor, names: Sequence[str]) -> Tensor:
+        """The condition of other data as the model knows it.
+
+        Args:
+            name: Of the condition.
+            values: (N,) integer codes in the numbering of those data, or (N,) or (N, width) numbers.
+            names: What those data call the codes; empty where they have no names.
+
+        Raises:
+            InputError: The data have a class that the model never saw, or numbers where it knows classes.
+        """
+        if values.is_floating_point():
+            if self.classes is not None:
+                raise InputError(f"condition '{name}' has {self.classes} classes; these data give it as numbers; give classes.")
+            return values
+        codes, positions = values.unique(return_inverse=True)
+        called = [names[code] if names else code for code in codes.tolist()]
+        if self.classes is not None:
+            return torch.tensor([self.code(name, each) for each in called], dtype=torch.long)[positions]
+        return self.rows(name, called, len(called))[positions]
 
     def rows(self, name: str, value: Any, n: int) -> Tensor:
         """The condition of n samples: one value for all of them, or one each.
@@ -55,7 +78,7 @@ class Condition:
         else:
             try:
                 rows = torch.as_tensor(np.asarray(value, dtype=np.float32)).reshape(-1, self.width)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, RuntimeError) as error:
                 raise InputError(f"condition '{name}' is a number; it was given {value!r}.") from error
             rows = rows.expand(n, self.width) if len(rows) == 1 else rows
         if len(rows) != n:
@@ -98,6 +121,29 @@ class Spec:
     columns: tuple[str, ...] = ()
     conditions: dict[str, Condition] = field(default_factory=dict)
     label_names: tuple[str, ...] = ()
+
+    def condition(self, name: str) -> Condition:
+        """The condition of a name.
+
+        Raises:
+            InputError: The model has none of that name.
+        """
+        if name not in self.conditions:
+            known = nearest(name, self.conditions) if self.conditions else "this model has none"
+            raise InputError(f"unknown condition '{name}'; {known}")
+        return self.conditions[name]
+
+    def draw_conditions(self, n: int, given: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """One row of every condition for each of n samples: as given, or drawn.
+
+        Raises:
+            InputError: A name or a value is unknown, or a number was not given.
+        """
+        rows = {name: self.condition(name).rows(name, value, n) for name, value in given.items()}
+        return {
+            name: rows[name] if name in rows else condition.draw(name, n, generator)
+            for name, condition in self.conditions.items()
+        }
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Devices, precision and processes, by Lightning Fabric."""
 
+import atexit
 import logging
 import os
 import sys
@@ -34,6 +35,28 @@ def start(fabric: "Fabric") -> None:
     """Start the processes of a Fabric."""
     with _no_chatter():
         fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_leave)
+
+
+@contextmanager
+def explaining_unused_parameters() -> Iterator[None]:
+    """Say in plain words that processes cannot share the gradient of a parameter that has none."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "find_unused_parameters" not in str(error):
+            raise
+        raise InputError(
+            "a parameter of the model gets no gradient from this objective, which strategy 'ddp' does not allow;"
+            " set training.strategy=ddp_find_unused_parameters_true."
+        ) from error
+
+
+def _leave() -> None:
+    """Leave the other processes in order: a process group that is torn down at exit may abort the interpreter."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def prepare(settings: Settings) -> "Fabric":

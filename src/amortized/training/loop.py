@@ -28,7 +28,7 @@ from amortized.training.checkpoints import (
     state_tensors,
     write_checkpoint,
 )
-from amortized.training.devices import describe, launch
+from amortized.training.devices import describe, explaining_unused_parameters, launch
 from amortized.training.interruption import Interruption
 from amortized.training.means import RunningMeans
 from amortized.training.outcome import Outcome
@@ -122,14 +122,22 @@ class Loop:
             reporter = Silent()
         self.began = self.saved = time.perf_counter()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), fast_matmul(self.fabric.device), reporter, self.interruption:
+        with (
+            torch.random.fork_rng(devices),
+            fast_matmul(self.fabric.device),
+            explaining_unused_parameters(),
+            reporter,
+            self.interruption,
+        ):
             reporter.say(f"Training on {describe(self.fabric)}.")
             stopped = self._steps(reporter)
             finished = self.progress.step == self.total or self._out_of_patience
             self._save()
             self._keep()
             reporter.say(f"Done: {stopped}." if finished else f"Not finished: {stopped}.")
-        return Outcome(self.progress.history, self.progress.step, self._kept_step, finished, stopped, self.watch.signal)
+        return Outcome(
+            self.progress.history, self.progress.step, self.rows > 0, self._kept_step, finished, stopped, self.watch.signal
+        )
 
     @property
     def _kept_step(self) -> int:

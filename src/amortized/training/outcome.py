@@ -1,6 +1,6 @@
 """How a training run ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from signal import Signals
 from typing import Any
 
@@ -12,14 +12,16 @@ class Outcome:
     Attributes:
         history: One row per validation.
         steps: Optimizer steps done.
+        trained: Whether any of them was done now; False where a finished run was resumed.
         best_step: The step of the weights that were kept.
         finished: False where a signal stopped it before its time.
         stopped: Why it ended, in words.
         signal: The signal that stopped it, if one did.
     """
 
-    history: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(repr=False)
     steps: int
+    trained: bool
     best_step: int
     finished: bool
     stopped: str

@@ -42,7 +42,7 @@ class Settings:
         checkpoint_seconds: The least time between two checkpoints.
     """
 
-    __pydantic_config__ = {"extra": "forbid", "use_attribute_docstrings": False}
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False, "use_attribute_docstrings": False}
 
     epochs: Annotated[int, Ge(1)] = 100
     steps: Annotated[int, Ge(1)] | None = None

@@ -1,0 +1,39 @@
+"""The data of a recipe: those that a model is fitted on, and others that it meets later."""
+
+from contextlib import suppress
+from typing import Any
+
+from amortized import data as datasets
+from amortized.data import Data
+from amortized.data.streams import is_torch_source
+from amortized.errors import InputError
+from amortized.recipes.recipe import Recipe
+
+
+def load_data(recipe: Recipe, source: Any = None) -> Data:
+    """The data that a recipe describes, from its own source or from one handed over."""
+    description = recipe.data
+    source = description.source if source is None else source
+    if isinstance(source, Data):
+        return source
+    if source is None:
+        raise InputError("this run's data were handed over in Python, and are not in its folder; give them again.")
+    return datasets.load(
+        source, labels=description.labels, context=description.context, splits=description.splits, seed=recipe.seed
+    )
+
+
+def load_other(recipe: Recipe, source: Any) -> Data:
+    """Data for a model that is fitted already: one row will do, and only splits that they bring are told apart.
+
+    The labels' name is that of the data fitted on; others may not have them.
+    """
+    if isinstance(source, Data):
+        return source
+    given: dict[str, Any] = {"splits": (1.0, 0.0, 0.0), "seed": recipe.seed, "least_rows": 1}
+    if is_torch_source(source):
+        return datasets.load(source, **given)
+    if recipe.data.labels is not None:
+        with suppress(InputError):
+            return datasets.load(source, labels=recipe.data.labels, context=recipe.data.context, **given)
+    return datasets.load(source, context=recipe.data.context, **given)
