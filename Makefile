@@ -15,7 +15,7 @@ demo: .venv/installed  ## fit digits, print the evidence, write samples and reco
 	rm -rf $(RUN)
 	$(BIN)/amortized fit digits --out $(RUN)
 	$(BIN)/amortized evaluate $(RUN)
-	$(BIN)/amortized sample $(RUN) -n 64 --out $(RUN)/samples.png
+	$(BIN)/amortized sample $(RUN) -n 64 --mean --out $(RUN)/samples.png
 	$(BIN)/amortized reconstruct $(RUN) -n 32 --out $(RUN)/reconstructions.png
 
 # Two workers of one thread each: the tests' matrices are small, and oversubscribed threads are slower than none.

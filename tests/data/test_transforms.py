@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from amortized.data import Batches, Masking, Noise, SaltPepper, Split, Transform, load, make_transform
+from amortized.data import Batches, Masking, Noise, SaltPepper, Split, Transform, describe, load, make_transform
 from amortized.data.randomness import generator, uniform_of_rows
+from amortized.errors import InputError
 
 DIGITS = load("digits")
 N = 200_000
@@ -136,3 +137,9 @@ def test_frozen_uniforms_are_uniform_and_unrelated_between_neighbors():
     ]
     for a, b in pairs:
         assert abs((a * b).sum() / math.sqrt(a.numel())) < 4
+
+
+def test_noise_on_counts_is_refused_because_it_leaves_them():
+    support = describe(torch.tensor([[0, 3], [7, 1]]))
+    with pytest.raises(InputError, match="'masking' or 'salt-pepper'"):
+        make_transform(support, corrupt=Noise(1.0))

@@ -22,3 +22,8 @@ def test_a_function_of_ones_own_declares_its_samples():
 def test_a_negative_number_of_samples_is_refused():
     with pytest.raises(InputError, match="-1"):
         Objective(elbo, samples=-1)
+
+
+def test_a_fraction_of_a_sample_is_refused():
+    with pytest.raises(InputError, match="2.5"):
+        Objective(elbo, samples=2.5)  # pyright: ignore[reportArgumentType]

@@ -158,6 +158,10 @@ def make_transform(
     """
     if binarize is not None and binarize not in ("dynamic", "threshold"):
         raise InputError(f"binarize='{binarize}' is unknown; {nearest(str(binarize), ['dynamic', 'threshold'])}")
+    if support.kind == "counts" and isinstance(corrupt, Noise):
+        raise InputError(
+            "noise would make counts negative or broken; corrupt them with 'masking' or 'salt-pepper', which leave them counts."
+        )
     if binarize is not None and scale is not None:
         raise InputError(f"binarize='{binarize}' makes values of 0 and 1, which scale={scale!r} would undo; give one of the two.")
     if binarize is not None:

@@ -7,7 +7,7 @@ no bound on log p(x).
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import Distribution, Independent, constraints, register_kl
 
 EMPTY = torch.Size()
 
@@ -65,6 +65,13 @@ class Delta(Distribution):
         """(*sample_shape, *batch) zero at the point, minus infinity elsewhere, in nats."""
         differs = (value != self.value).flatten(-len(self.event_shape)).any(-1) if self.event_shape else value != self.value
         return torch.zeros_like(differs, dtype=self.value.dtype).masked_fill(differs, -torch.inf)
+
+
+def is_point_mass(distribution: Distribution) -> bool:
+    """Whether a distribution is a `Delta`, or independent ones: then it has no density to speak of."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return isinstance(distribution, Delta)
 
 
 @register_kl(Delta, Distribution)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from amortized.likelihoods.support import check_support
+from amortized.likelihoods.support import KINDS, check_support
 from amortized.networks import Head
 
 
@@ -60,12 +60,15 @@ class Likelihood(nn.Module, ABC):
     def check(self, x: Tensor, *, name: str = "x", observed: Tensor | None = None) -> None:
         """Raise an `InputError` that names the first value of x outside the support.
 
+        A likelihood of one's own, whose kind the library does not know, takes every value unless it overrides this.
+
         Args:
             x: (N, *event) data.
             name: What to call the array.
             observed: Of the shape of x, true where the value counts.
         """
-        check_support(self.kind, x, name=name, observed=observed, **self.sizes)
+        if self.kind in KINDS:
+            check_support(self.kind, x, name=name, observed=observed, **self.sizes)
 
     @abstractmethod
     def initialize(self, mean: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from amortized.conditional import call_detached
-from amortized.distributions import center, masked_log_prob
+from amortized.distributions import center, is_point_mass, masked_log_prob
 from amortized.errors import InputError, nearest
 from amortized.models.model import Gradient
 from amortized.networks import Context
@@ -117,7 +117,7 @@ class VAE(nn.Module):
                 f" {(samples, len(batch))} is wanted: its event is {tuple(px.event_shape)}; it must be that of one datum."
             )
         latent = Latent(q, self.parts["prior"](*self._given("prior", c)), z, q_path)
-        return Terms(log_px, (latent,), is_bound=self._has_density)
+        return Terms(log_px, (latent,), is_bound=self._has_density and not is_point_mass(q))
 
     def posterior(self, batch: Batch | Tensor) -> Distribution:
         """q(z | x), with batch (B,)."""

@@ -65,7 +65,7 @@ class Objective:
     def __post_init__(self):
         if self.samples is None:
             object.__setattr__(self, "samples", getattr(self.function, "samples", 1))
-        if self.samples < 1:
+        if not isinstance(self.samples, int) or self.samples < 1:
             raise InputError(f"objective.samples must be a positive integer; it is {self.samples}; 1 is the usual choice.")
         if self.gradient == "path" and "log_w" in self.needs:
             raise InputError(

@@ -141,7 +141,7 @@ class Loop:
 
     @property
     def _kept_step(self) -> int:
-        return self.progress.best_step if self.settings.patience is not None else self.progress.step
+        return self.progress.step if self.best is None else self.progress.best_step
 
     def _steps(self, reporter: Reporter) -> str:
         """Take steps until the end; return why it ended."""

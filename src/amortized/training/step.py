@@ -47,10 +47,16 @@ class Trainable(nn.Module):
             The (B,) values to be maximized, penalties subtracted, and the means of `TERMS`, without gradient.
         """
         terms = self.model.terms(Batch(**fields), samples=self.objective.samples, gradient=self.objective.gradient)
-        values = self.objective(terms, **hyper)
-        for penalty in terms.penalties.values():
-            values = values - penalty
+        values = score(self.objective, terms, hyper)
         return values, summarize(terms, values)
+
+
+def score(objective: Objective, terms: Terms, hyper: Mapping[str, float | Tensor] | None = None) -> Tensor:
+    """What is maximized, (B,) nats: the objective less the penalties; without `hyper` at the end of its schedules."""
+    values = objective(terms, **(hyper or {}))
+    for penalty in terms.penalties.values():
+        values = values - penalty
+    return values
 
 
 @torch.no_grad()

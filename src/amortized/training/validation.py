@@ -10,7 +10,7 @@ from amortized.models.model import Model
 from amortized.objectives import Objective
 from amortized.seeds import derive_seed
 from amortized.terms import Batch
-from amortized.training.step import summarize
+from amortized.training.step import score, summarize
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -24,6 +24,10 @@ class Batches(Protocol):
     def epoch(self, number: int, *, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Mapping[str, Any]]:
         """The batches of an epoch from position `start` on; of each, the share of process `rank` of `world`."""
         ...
+
+
+PIECE_ENTRIES = 2**22
+"""Entries of x that are scored at once."""
 
 
 class Validation:
@@ -58,10 +62,9 @@ class Validation:
         self.model.eval()  # pyright: ignore[reportAttributeAccessIssue]
         seed_noise(self.fabric.device, self.seed, "validation")
         sums, rows = torch.zeros(()), 0
-        for fields in self.valid.epoch(0):
-            batch = self._batch(fields)
+        for batch in self._pieces(self.valid):
             terms = self.model.terms(batch, samples=self.objective.samples)
-            sums = sums + summarize(terms, self.objective(terms)).cpu().double() * len(batch)
+            sums = sums + summarize(terms, score(self.objective, terms)).cpu().double() * len(batch)
             rows += len(batch)
         return self.fabric.broadcast((sums / rows).tolist())
 
@@ -71,6 +74,14 @@ class Validation:
             self.model.eval()  # pyright: ignore[reportAttributeAccessIssue]
             seed_noise(self.fabric.device, self.seed, "calibration")
             self.model.calibrate(self._batch(fields) for fields in self.batches.epoch(0))
+
+    def _pieces(self, batches: Batches) -> Iterator[Batch]:
+        """The data in pieces of which all posterior samples fit in memory together."""
+        size = max(1, PIECE_ENTRIES // (self.objective.samples * self.model.event_shape.numel()))
+        for fields in batches.epoch(0):
+            batch = self._batch(fields)
+            for begin in range(0, len(batch), size):
+                yield batch.rows(slice(begin, begin + size))
 
     def on_device(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a batch, where the model is."""
