@@ -147,3 +147,10 @@ def test_sample_weights_replace_the_plain_mean():
     plain, weighted = Terms(value, ()), Terms(value, (), log_sample_weight=log_weight)
     torch.testing.assert_close(plain.mean_over_samples(value), value.mean(0))
     torch.testing.assert_close(weighted.mean_over_samples(value), (log_weight.exp() * value).sum(0))
+
+
+def test_importance_weights_are_refused_of_a_posterior_without_density():
+    normal = torch.distributions.Normal(torch.zeros(2), torch.ones(2))
+    z = torch.zeros(3, 2)
+    with pytest.raises(InputError, match="density"):
+        _ = Terms(torch.zeros(3, 2), (Latent(normal, normal, z),), is_bound=False).log_w

@@ -187,8 +187,11 @@ class Terms:
         """(K, B) log importance weight, log p(x, z) - log q(z | x).
 
         Raises:
-            InputError: A latent was sub-sampled: the logarithm of an unbiased sub-sample is no bound.
+            InputError: A latent was sub-sampled, and the logarithm of an unbiased sub-sample is no bound; or the posterior has
+                no density.
         """
+        if not self.is_bound:
+            raise InputError("log_w needs a posterior with a density, and this one has none; use the objective 'elbo'.")
         total = self.log_px
         for position, latent in enumerate(self.latents):
             if isinstance(latent, LatentPath) or isinstance(latent.weight, Tensor) or latent.weight != 1.0:

@@ -34,3 +34,8 @@ def test_the_support_follows_from_the_values(values, image, kind, levels):
 def test_the_support_covers_every_split():
     assert describe(torch.tensor([[0, 1]]), torch.tensor([[0, 5]])).kind == "counts"
     assert describe(torch.tensor([[0, 1]]), torch.empty(0, 2)).kind == "binary"
+
+
+def test_images_of_sixteen_bits_are_taken_for_real_numbers():
+    assert describe(torch.tensor([[[0, 60000]], [[3, 9]]]), image=True).kind == "real"
+    assert describe(torch.tensor([[[0, 4095]], [[3, 9]]]), image=True).kind == "levels"

@@ -44,3 +44,9 @@ def test_one_hot_needs_a_number_of_classes():
 def test_log_counts_are_undone_by_expm1():
     counts = torch.tensor([0.0, 1.0, 1e5], dtype=torch.float64)
     torch.testing.assert_close(LogCounts()(counts).expm1(), counts, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("value", [1.5, -1.0, 7.0])
+def test_one_hot_refuses_what_is_no_code(value: float):
+    with pytest.raises(InputError, match=f"{value:g}"):
+        OneHot(7)(torch.tensor([[0.0, value]]))

@@ -36,3 +36,16 @@ def test_validation_in_pieces_gives_the_mean_over_all_data(monkeypatch: pytest.M
     whole = validated(x)
     monkeypatch.setattr(validation, "PIECE_ENTRIES", 6)  # two data at once
     assert validated(x) == pytest.approx(whole, rel=1e-6)
+
+
+def test_the_history_of_a_point_mass_names_no_bound():
+    x = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    model = VAE(
+        priors.StandardNormal(2),
+        posteriors.Delta(networks.MLP(3, [4]), event=2),
+        likelihoods.Gaussian(networks.MLP(2, [4]), event=3),
+    )
+    row = train(model, Objective(elbo), Rows(x), Rows(x), Settings(steps=1), reporter=Silent()).history[-1]
+    assert {name for name in row if name.endswith("_nats")} == {
+        f"{split}_{name}_nats" for split in ("train", "valid") for name in ("objective", "distortion")
+    }

@@ -14,6 +14,10 @@ from torch import Tensor
 Kind = Literal["binary", "levels", "counts", "unit", "real"]
 
 
+MOST_LEVELS = 4096
+"""Images with more levels than this (12 bits) are taken for real numbers."""
+
+
 @dataclass(frozen=True)
 class Support:
     """Which values the data take.
@@ -71,6 +75,8 @@ def _judge(low: float, high: float, whole: bool, image: bool) -> Support:
     if whole and low >= 0 and image:
         # A photograph need not reach 255, but 8-bit data that exceed half their range have no other natural end.
         levels = 256 if 127 < high <= 255 else int(high) + 1
+        if levels > MOST_LEVELS:
+            return Support("real", None, low, high, f"the images hold whole numbers from {span}, too many levels to tell apart")
         end = "8-bit grey levels" if levels == 256 else "the largest value is the last level"
         return Support("levels", levels, low, high, f"the images hold whole numbers from {span}: {levels} levels ({end})")
     if whole and low >= 0:

@@ -152,7 +152,7 @@ class VAE(nn.Module):
             mean: Return E[x | z] at the n latents drawn, in place of x drawn given z.
 
         Returns:
-            (n, *event) in the data's own units.
+            (n, *event) in the units of the data that it was fitted on, after any scaling of theirs.
         """
         p = self.prior(context, temperature=temperature)
         z = p.sample() if p.batch_shape == (n,) else p.sample((n,))

@@ -60,7 +60,21 @@ class OneHot(nn.Module):
         self.register_buffer("unit", torch.ones(()), persistent=False)  # it has the type that the result takes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode codes, integers or floats of integer value."""
+        """Encode codes, integers or floats of integer value.
+
+        Raises:
+            InputError: A value is no code; looked at on the CPU only, where that costs nothing.
+        """
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            wrong = (
+                (x < 0)
+                | (x >= self.classes)
+                | (x != x.round() if x.is_floating_point() else torch.zeros_like(x, dtype=torch.bool))
+            )
+            if bool(wrong.any()):
+                raise InputError(
+                    f"one-hot codes are integers of 0 to {self.classes - 1}; there is {x[wrong][0].item():g}; give codes."
+                )
         return one_hot(x, self.classes, self.unit.dtype)
 
 

@@ -31,7 +31,7 @@ def sample(
         seed: Of the draws.
 
     Returns:
-        (n, *event) on the CPU, in the data's own units.
+        (n, *event) on the CPU, in the units of the data that it was fitted on, after any scaling of theirs.
 
     Raises:
         InputError: n is not positive, the temperature is no number from 0 on, or a condition has another number of rows.

@@ -118,6 +118,7 @@ def describe(fabric: "Fabric") -> str:
     """The device in words."""
     device = fabric.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    threads = f" ({torch.get_num_threads()} threads)" if device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f" ({count} thread{'' if count == 1 else 's'})" if device.type == "cpu" else ""
     processes = f"{fabric.world_size} processes, each on " if fabric.world_size > 1 else ""
     return f"{processes}{name}{threads}"

@@ -35,7 +35,7 @@ from amortized.training.outcome import Outcome
 from amortized.training.progress import Reporter, Silent, make_reporter
 from amortized.training.rates import learning_rate, make_optimizer
 from amortized.training.settings import Settings
-from amortized.training.step import TERMS, Trainable
+from amortized.training.step import TERMS, Trainable, by_name
 from amortized.training.validation import Batches, Validation, seed_noise
 from amortized.training.watch import NotFiniteError, Watch
 
@@ -213,10 +213,11 @@ class Loop:
     def _shown(self) -> dict[str, float]:
         """The means of the terms since the last row of the history, or of that row where nothing came after it."""
         if self.means.steps or not self.progress.history:
-            means = dict(zip(TERMS, self.means.mean.tolist(), strict=True))
+            means = by_name(self.means.mean.tolist(), "train", self.bare)
         else:
-            means = {name: self.progress.history[-1][f"train_{name}_nats"] for name in TERMS}
-        return {name: means[name] for name in TERMS[1:]} | {"examples/s": self._speed()}
+            means = self.progress.history[-1]
+        names = [name for name in TERMS[1:] if f"train_{name}_nats" in means]
+        return {name: means[f"train_{name}_nats"] for name in names} | {"examples/s": self._speed()}
 
     def _speed(self) -> float:
         """Examples per second since the run began or went on, validation included."""
@@ -236,11 +237,11 @@ class Loop:
         assert isinstance(means, Tensor)
         row: dict[str, Any] = {"step": progress.step, "epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
         row |= self.objective.values(progress.step - 1)
-        row |= {f"train_{name}_nats": value for name, value in zip(TERMS, means.tolist(), strict=True)}
+        row |= by_name(means.tolist(), "train", self.bare)
         with self._refusing(), self.average.applied() if self.average is not None else nullcontext():
             scores = self.validation.scores()
             if scores is not None:
-                row |= {f"valid_{name}_nats": value for name, value in zip(TERMS, scores, strict=True)}
+                row |= by_name(scores, "valid", self.bare)
                 self.watch.check_scores(scores, progress.step)
                 self._compare(scores[0])
         self.means.reset()

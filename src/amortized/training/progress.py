@@ -97,9 +97,9 @@ def describe(row: Mapping[str, Any], total: int, speed: float) -> str:
     """A row of the history as one line of plain text."""
     parts = [f"step {row['step']}/{total}", f"epoch {row['epoch']}"]
     for split in ("train", "valid"):
-        if f"{split}_elbo_nats" in row:
-            values = (f"{name} {row[f'{split}_{name}_nats']:.2f}" for name in ("elbo", "rate", "distortion"))
-            parts.append(f"{split}: {' '.join(values)}")
+        names = [name for name in ("elbo", "rate", "distortion") if f"{split}_{name}_nats" in row]
+        if names:
+            parts.append(f"{split}: " + " ".join(f"{name} {row[f'{split}_{name}_nats']:.2f}" for name in names))
     parts.append(f"{speed:,.0f} examples/s")
     return "  ".join(parts)
 

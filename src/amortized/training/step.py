@@ -1,6 +1,6 @@
 """Model and objective as one module, so that data parallelism and mixed precision act on a single call."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,12 @@ def score(objective: Objective, terms: Terms, hyper: Mapping[str, float | Tensor
     for penalty in terms.penalties.values():
         values = values - penalty
     return values
+
+
+def by_name(means: Sequence[float], split: str, model: Model) -> dict[str, float]:
+    """The means of `TERMS` by their names in the history; those of a bound only where the model has one."""
+    kept = TERMS if "density" in model.offers else ("objective", "distortion")
+    return {f"{split}_{name}_nats": value for name, value in zip(TERMS, means, strict=True) if name in kept}
 
 
 @torch.no_grad()
