@@ -6,6 +6,7 @@ With a condition y the same three parts become p(z|y), q(z|x, y) and p(x|z, y) (
 this class with a `context`. In the code q, p and px are the three distributions, c is the encoded condition (B, C).
 """
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -130,11 +131,10 @@ class VAE(nn.Module):
         given = self._given("prior", self._encode_context(context or {}))
         if temperature == 1.0:
             return self.parts["prior"](*given)
-        try:
-            return self.parts["prior"](*given, temperature=temperature)
-        except TypeError as error:
+        if "temperature" not in inspect.signature(self.parts["prior"].forward).parameters:
             name = type(self.parts["prior"]).__name__
-            raise InputError(f"prior {name} takes no temperature; {temperature} was asked for; leave it at 1.") from error
+            raise InputError(f"prior {name} takes no temperature; {temperature} was asked for; leave it at 1.")
+        return self.parts["prior"](*given, temperature=temperature)
 
     def decode(self, z: Tensor, context: Mapping[str, Tensor] | None = None) -> Distribution:
         """p(x | z) for z of shape (B, *event) or (K, B, *event), and conditions of B rows."""
