@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amortized.errors import InputError
-from amortized.models.model import Model
-from amortized.precision import fast_matmul
-from amortized.seeds import derive_seed
+from amortized.models.model import Model, evaluating
 from amortized.terms import Batch
 
 CHUNK_ENTRIES = 2**20
@@ -113,7 +111,6 @@ class Evidence:
         return []
 
 
-@torch.no_grad()
 def evaluate(
     model: Model,
     batches: Iterable[Batch | Tensor],
@@ -143,24 +140,16 @@ def evaluate(
     """
     if samples < 1:
         raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
-    assert isinstance(model, nn.Module)
-    was_training, parameter = model.training, next(model.parameters(), None)
     rows, exact, is_bound = [], True, True
-    with torch.random.fork_rng([parameter.device] if parameter is not None and parameter.is_cuda else []):
-        torch.manual_seed(derive_seed(seed, "evaluation"))
-        model.eval()
-        try:
-            for batch in _chunks(batches, samples, model.event_shape.numel()):
-                with fast_matmul(batch.x.device):
-                    sums = _Sums(model, batch, samples)
-                exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
-                rows.append(sums.results())
-                if progress is not None:
-                    progress(len(batch))
-        finally:
-            model.train(was_training)
+    with evaluating(model, seed, "evaluation"):
+        for batch in _chunks(batches, samples, model.event_shape.numel()):
+            sums = _Sums(model, batch, samples)
+            exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
+            rows.append(sums.results())
+            if progress is not None:
+                progress(len(batch))
     if not rows:
-        raise InputError(f"the {split} split has no data to evaluate; name another with --split.")
+        raise InputError(f"the {split} split has no data to evaluate; name another split.")
     columns = [torch.cat(column).cpu() for column in zip(*rows, strict=True)]
     elbo, nll, variance, rate, distortion = columns
     if not is_bound:

@@ -1,12 +1,18 @@
-"""What every model answers to, whatever it is made of."""
+"""What every model answers to, whatever it is made of, and how one is run without leaving a trace on it.
 
-from collections.abc import Iterable, Mapping
+MPS is the exception: the state of its generator is not restored.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from amortized.precision import fast_matmul
+from amortized.seeds import derive_seed
 from amortized.terms import Batch, Terms
 
 Gradient = Literal["total", "path"]
@@ -51,3 +57,25 @@ class Model(Protocol):
     def calibrate(self, batches: Iterable[Batch]) -> None:
         """Compute over the training data what is then frozen for evaluation."""
         ...
+
+
+@contextmanager
+def evaluating(model: Model, seed: int, purpose: str) -> Iterator[None]:
+    """Hold the model in evaluation mode, without gradients, its noise drawn from the stream of (seed, purpose)."""
+    assert isinstance(model, nn.Module)
+    was_training, device = model.training, device_of(model)
+    devices = [device] if device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices), fast_matmul(device):
+        torch.manual_seed(derive_seed(seed, purpose))
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(was_training)
+
+
+def device_of(model: Model) -> torch.device:
+    """Where the model's parameters lie; the CPU for a model without any."""
+    assert isinstance(model, nn.Module)
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device

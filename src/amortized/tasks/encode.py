@@ -7,8 +7,8 @@ from torch import Tensor
 
 from amortized.distributions import center
 from amortized.errors import InputError
-from amortized.models.model import Model
-from amortized.tasks.running import chunks, evaluating
+from amortized.models.model import Model, evaluating
+from amortized.tasks.running import chunks
 from amortized.terms import Batch
 
 

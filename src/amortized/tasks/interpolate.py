@@ -17,8 +17,8 @@ from torch.nn.functional import normalize, one_hot
 
 from amortized.distributions import center
 from amortized.errors import InputError, nearest
-from amortized.models.model import Model
-from amortized.tasks.running import chunks, evaluating
+from amortized.models.model import Model, evaluating
+from amortized.tasks.running import chunks
 from amortized.terms import Batch
 
 Path = Literal["linear", "spherical"]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from amortized.errors import InputError
-from amortized.models.model import Model
-from amortized.tasks.running import device_of, evaluating, rows_at_once
+from amortized.models.model import Model, device_of, evaluating
+from amortized.tasks.running import rows_at_once
 
 
 def sample(

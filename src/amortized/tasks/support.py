@@ -1,7 +1,6 @@
 """Whether a model's data are discrete: p(x | z) is then a mass, and bits per dimension make sense."""
 
-from amortized.models.model import Model
-from amortized.tasks.running import device_of, evaluating
+from amortized.models.model import Model, device_of, evaluating
 from amortized.terms import Batch
 
 
