@@ -127,14 +127,16 @@ def killed_from_outside(script: Path, table: str, out: Path, options: dict[str, 
     """Run in a process of its own, and SIGKILL that once a checkpoint of `step` or later is seen; return the step found."""
     checkpoint = out / "checkpoints" / "last.safetensors"
     command = [sys.executable, str(script), table, str(out), json.dumps(options)]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        if checkpoint.exists() and read_checkpoint(checkpoint)[0].step >= step:
-            break
-        time.sleep(0.001)
-    process.kill()
-    assert process.wait() == -9, "the run ended before it was killed"
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+        try:
+            while process.poll() is None and time.monotonic() < deadline:
+                if checkpoint.exists() and read_checkpoint(checkpoint)[0].step >= step:
+                    break
+                time.sleep(0.001)
+        finally:
+            process.kill()
+    assert process.returncode == -9, "the run ended before it was killed"
     return read_checkpoint(checkpoint)[0].step
 
 

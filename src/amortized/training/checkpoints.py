@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from amortized.errors import InputError
@@ -70,10 +70,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise InputError(f"there is no file '{path}': the run has no weights yet; finish it with `amortized fit --resume`.")
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 not a dict
+        data = path.read_bytes()  # in one piece: safe_open opens the file twice, and a run may replace it in between
+        tensors = load(data)
     except (SafetensorError, OSError) as error:
         raise InputError(f"'{path}' is not a whole safetensors file ({error}); restore it, or fit the run again.") from error
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return tensors, header.get("__metadata__", {})
 
 
 @dataclass
