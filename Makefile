@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint docs bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "amortized needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -29,6 +29,9 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+docs: .venv/installed  ## the page of what works with what, from the list in the source
+	$(BIN)/python -m amortized.recipes.compatibility > docs/compatibility.md
 
 bench: .venv/installed  ## training and evaluation speed beside a plain PyTorch loop
 	$(BIN)/python benchmarks/mlp_vae.py

@@ -16,7 +16,7 @@ CORE = {"terms", "conditional", "divergences"} | ANYONE
 PARTS = {"priors", "posteriors", "likelihoods"}
 WORK = {"training", "evaluation", "tasks"}
 RECIPES = CORE | PARTS | WORK | {"distributions", "networks", "models", "objectives", "data", "recipes"}
-HEAVY = ("lightning_fabric", "pydantic", "sklearn", "pandas", "pyarrow", "PIL", "matplotlib", "cyclopts", "rich", "yaml", "scipy")
+HEAVY = tuple("lightning_fabric pydantic sklearn pandas pyarrow PIL matplotlib cyclopts rich yaml scipy zuko".split())
 
 # What each room may know of the others, besides itself.
 MAY_KNOW: dict[str, set[str]] = {
@@ -84,8 +84,8 @@ def test_training_evaluation_and_tasks_know_models_by_their_protocol(path):
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) in TORCH_ONLY], ids=identity)
-def test_the_mathematics_needs_nothing_but_torch(path):
-    foreign = {name.split(".")[0] for name in imports(path)} - {"amortized", "torch"} - set(sys.stdlib_module_names)
+def test_the_mathematics_needs_nothing_but_torch_and_zuko(path):
+    foreign = {name.split(".")[0] for name in imports(path)} - {"amortized", "torch", "zuko"} - set(sys.stdlib_module_names)
     assert not foreign
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from amortized.divergences import exact_kl, gaussian_kl
     from amortized.errors import InputError
     from amortized.fitting import fit, train
-    from amortized.models import VAE, Model
+    from amortized.models import VAE, Hierarchical, Model
     from amortized.runs import Run, from_pretrained, load_run
     from amortized.terms import Batch, Latent, LatentPath, Terms
 
@@ -29,7 +29,7 @@ _HOMES = {
     "divergences": ("exact_kl", "gaussian_kl"),
     "errors": ("InputError",),
     "fitting": ("fit", "train"),
-    "models": ("VAE", "Model"),
+    "models": ("VAE", "Hierarchical", "Model"),
     "runs": ("Run", "from_pretrained", "load_run"),
     "terms": ("Batch", "Latent", "LatentPath", "Terms"),
 }
@@ -38,6 +38,7 @@ __all__ = [
     "VAE",
     "Batch",
     "Conditional",
+    "Hierarchical",
     "InputError",
     "Latent",
     "LatentPath",

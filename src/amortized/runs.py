@@ -16,7 +16,7 @@ from amortized.data import Data, Rows
 from amortized.errors import InputError, nearest
 from amortized.evaluation import Evidence, evaluate
 from amortized.folder import Folder
-from amortized.models import VAE, Model
+from amortized.models import LatentModel, Model
 from amortized.recipes import (
     Recipe,
     Spec,
@@ -217,7 +217,7 @@ class Run:
         """The batches of a split, on the model's device and in its precision."""
         assert isinstance(self.model, nn.Module)
         weight = next(self.model.parameters(), torch.zeros(()))
-        likelihood: Any = self.model.parts["likelihood"] if isinstance(self.model, VAE) else None
+        likelihood: Any = self.model.parts["likelihood"] if isinstance(self.model, LatentModel) else None
         for fields in make_batches(rows, self.recipe, known_transform(self.recipe, self.spec)).epoch(0):
             context = {
                 name: self.spec.condition(name).known(name, values, whole.context_names.get(name, ()))

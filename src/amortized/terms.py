@@ -82,6 +82,8 @@ class Latent:
         z: (K, B, *event) the value drawn.
         q_path: q with its parameters held constant, given when the path gradient is asked for.
         weight: (K, B) one over the probability that this latent was the one drawn; 1 when none is left out.
+        is_averaged: Whether a closed form of KL(q || p) is the expectation of -log_ratio. It is not where p depends on a latent
+            drawn after z, as in bottom-up inference: given that one, z no longer has the distribution q.
     """
 
     q: Distribution
@@ -89,6 +91,7 @@ class Latent:
     z: Tensor
     q_path: Distribution | None = None
     weight: Tensor | float = 1.0
+    is_averaged: bool = True
 
     @cached_property
     def log_ratio(self) -> Tensor:
@@ -111,7 +114,9 @@ class Latent:
     @cached_property
     def kl_elementwise(self) -> Tensor | None:
         """(K, B, *event) the closed form entry by entry, None where q or p does not factorize or none is known."""
-        value = None if self.q_path is not None else exact_kl_elementwise(self.q, self.p)
+        if self._closed_form is None:
+            return None
+        value = exact_kl_elementwise(self.q, self.p)
         if value is None:
             return None
         weight = self.weight
@@ -127,7 +132,7 @@ class Latent:
     @cached_property
     def _closed_form(self) -> Tensor | None:
         # The path gradient needs -log_ratio: a closed form has no path through z, and so no gradient for the encoder.
-        return None if self.q_path is not None else exact_kl(self.q, self.p)
+        return exact_kl(self.q, self.p) if self.q_path is None and self.is_averaged else None
 
     @property
     def _sample_shape(self) -> torch.Size:
@@ -159,6 +164,7 @@ class Terms:
         penalties: Named (B,) values that are no term of the bound; the training loop subtracts them, once.
         log_sample_weight: (K, B) log-weights of the K samples, summing to one over K, where they are not 1/K each.
         is_bound: False where the objective's value is no bound on log p(x) (a point-mass or a relaxed posterior).
+        is_complete: Whether the K samples are the whole support of the posterior: sums over them are exact.
     """
 
     log_px: Tensor
@@ -166,6 +172,7 @@ class Terms:
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
     log_sample_weight: Tensor | None = None
     is_bound: bool = True
+    is_complete: bool = False
 
     @cached_property
     def kl(self) -> Tensor:
@@ -188,10 +195,13 @@ class Terms:
 
         Raises:
             InputError: A latent was sub-sampled, and the logarithm of an unbiased sub-sample is no bound; or the posterior has
-                no density.
+                no density at the values drawn.
         """
         if not self.is_bound:
-            raise InputError("log_w needs a posterior with a density, and this one has none; use the objective 'elbo'.")
+            raise InputError(
+                "log_w needs the density of the posterior at the values drawn, and a point mass or a relaxed family has none;"
+                " use the objective 'elbo'."
+            )
         total = self.log_px
         for position, latent in enumerate(self.latents):
             if isinstance(latent, LatentPath) or isinstance(latent.weight, Tensor) or latent.weight != 1.0:

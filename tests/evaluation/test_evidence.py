@@ -15,15 +15,17 @@ class Fixed(nn.Module):
 
     event_shape = torch.Size((1,))
 
-    def __init__(self, log_w, dtype=torch.float32, log_sample_weight=None):
+    def __init__(self, log_w, dtype=torch.float32, log_sample_weight=None, strata=1):
         super().__init__()
         self.all, self.used, self.dtype, self.weight = log_w, {}, dtype, log_sample_weight
+        self.values_per_sample = strata
 
     def terms(self, batch, *, samples=1, gradient="total"):
         first = int(batch.x[0, 0])
         start = self.used.get(first, 0)
-        self.used[first] = start + samples
-        piece = slice(start, start + samples), slice(first, first + len(batch.x))
+        count = samples * self.values_per_sample
+        self.used[first] = start + count
+        piece = slice(start, start + count), slice(first, first + len(batch.x))
         weight = None if self.weight is None else self.weight[piece]
         return NoLatent(self.all[piece].to(self.dtype), (), log_sample_weight=weight)
 
@@ -34,8 +36,8 @@ class NoLatent(Terms):
     kl = property(lambda self: torch.zeros(1, *self.log_px.shape, dtype=self.log_px.dtype))  # pyright: ignore
 
 
-def fixed(log_w, dtype=torch.float32, log_sample_weight=None) -> Any:
-    return Fixed(log_w, dtype, log_sample_weight)
+def fixed(log_w, dtype=torch.float32, log_sample_weight=None, strata=1) -> Any:
+    return Fixed(log_w, dtype, log_sample_weight, strata)
 
 
 def rows(n):
@@ -239,3 +241,35 @@ def test_the_order_of_the_data_is_kept():
     alone = evaluate(model, [x[7:8]], samples=400, seed=1)
     assert alone.nll is not None
     assert abs(alone.nll[0] - found.nll[7]) < 4.5 * (2 * found.nll_variance[7]).sqrt()
+
+
+def test_the_error_of_strata_is_that_of_their_weighted_sums():
+    """The n estimates of one draw of each stratum are independent; the draws within one are not alike."""
+    noise = torch.Generator().manual_seed(0)
+    log_w = torch.randn(12, 6, dtype=torch.float64, generator=noise)
+    share = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64).log()
+    weight = (share - math.log(4)).repeat(4)[:, None].expand(12, 6)
+    found = evaluate(fixed(log_w, dtype=torch.float64, log_sample_weight=weight, strata=3), [rows(6)], samples=4)
+    strata = (share[:, None] + log_w.reshape(4, 3, 6)).logsumexp(1).exp()
+    assert found.nll is not None
+    assert found.nll_variance is not None
+    torch.testing.assert_close(-found.nll, strata.mean(0).log(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.nll_variance, strata.var(0) / strata.mean(0) ** 2 / 4, rtol=1e-9, atol=0)
+
+
+def test_a_sum_over_the_whole_support_is_exact_whatever_the_samples():
+    torch.manual_seed(0)
+    x = (torch.rand(5, 4) < 0.5).float()
+    posterior = posteriors.Bernoulli(MLP(4, [6]), 3, estimator="enumerate")
+    model = VAE(priors.Uniform(3, "binary"), posterior, likelihoods.Bernoulli(MLP(3, [6]), 4)).double()
+    support = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3)
+    log_px = model.decode(support[:, None].expand(8, 5, 3)).log_prob(x.double())
+    exact = (log_px - 3 * math.log(2)).logsumexp(0)
+    for samples in (1, 3):
+        found = evaluate(model, [x.double()], samples=samples)
+        assert found.nll is not None
+        torch.testing.assert_close(-found.nll, exact, rtol=0, atol=1e-12)
+        assert found.is_exact
+        assert found.metrics["nll_nats"].kind == "exact"
+        assert found.metrics["nll_mc_stderr_nats"].value == 0
+        assert "exact" in str(found)

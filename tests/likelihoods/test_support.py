@@ -4,7 +4,7 @@ import torch
 from amortized import likelihoods
 from amortized.errors import InputError
 from amortized.likelihoods import check_support, fits
-from amortized.likelihoods.support import KINDS
+from amortized.likelihoods.support import COUNTS, KINDS, LEVELS, REAL, UNIT
 from amortized.networks import MLP
 
 
@@ -13,8 +13,11 @@ def rows(*values):
 
 
 GREY = rows(0.0, 17.0, 255.0)
-REAL = rows(0.5, 1.0)
-INTEGER_KINDS = ["categorical", "binomial", "discretized-logistic", "poisson", "negative-binomial"]
+HALVES = rows(0.5, 1.0)
+INTEGER_KINDS = ["categorical", *LEVELS, *COUNTS]
+
+
+WITH_ENDS = [kind for kind in KINDS if kind != "beta"]
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,7 @@ INTEGER_KINDS = ["categorical", "binomial", "discretized-logistic", "poisson", "
         ("bernoulli", GREY, {}, "needs values in {0, 1}; array 'x' has 17.0 at row 0, column 1. Fits: 'gaussian', 'laplace', "),
         ("bernoulli", GREY, {}, "or pass binarize='dynamic'."),
         ("bernoulli", rows(0, 3), {"name": "train_x"}, "array 'train_x' has 3 at row 0, column 1"),
-        ("bernoulli", torch.eye(4).view(2, 2, 2, 2) * -1, {}, "has -1.0 at index (0, 0, 0, 0). Fits: 'gaussian', 'laplace'."),
+        ("bernoulli", torch.eye(4).view(2, 2, 2, 2) * -1, {}, "has -1.0 at index (0, 0, 0, 0). Fits: 'gaussian', 'laplace', "),
         ("gaussian", rows(0.0, torch.inf), {}, "needs finite values; array 'x' has inf at row 0, column 1. No likelihood scores"),
         (
             "binomial",
@@ -32,9 +35,18 @@ INTEGER_KINDS = ["categorical", "binomial", "discretized-logistic", "poisson", "
             "needs integers 0..16; array 'x' has 17.0 at row 0, column 1. Give levels=256, or use",
         ),
         ("categorical", GREY, {"classes": 10}, "needs integers 0..9; array 'x' has 17.0 at row 0, column 1. Give classes=256"),
-        ("discretized-logistic", REAL, {}, "has 0.5 at row 0, column 0. Fits: 'gaussian', 'laplace'."),
-        ("poisson", REAL, {}, "needs integers 0, 1, 2, ...; array 'x' has 0.5 at row 0, column 0"),
-        ("negative-binomial", rows(1.0, -2.0), {}, "has -2.0 at row 0, column 1. Fits: 'gaussian', 'laplace'."),
+        ("discretized-logistic", HALVES, {}, "has 0.5 at row 0, column 0. Fits: 'continuous-bernoulli', 'gaussian', 'laplace', "),
+        ("poisson", HALVES, {}, "needs integers 0, 1, 2, ...; array 'x' has 0.5 at row 0, column 0"),
+        ("negative-binomial", rows(1.0, -2.0), {}, "has -2.0 at row 0, column 1. Fits: 'gaussian', 'laplace', "),
+        ("zinb", HALVES, {}, "needs integers 0, 1, 2, ...; array 'x' has 0.5 at row 0, column 0"),
+        ("ordinal", GREY, {"levels": 3}, "needs integers 0..2; array 'x' has 17.0 at row 0, column 1. Give levels=256, or use"),
+        (
+            "beta",
+            HALVES,
+            {},
+            "needs values between 0 and 1, the ends excluded; array 'x' has 1.0 at row 0, column 1. Fits: 'conti",
+        ),
+        ("continuous-bernoulli", GREY, {}, "needs values in [0, 1]; array 'x' has 17.0 at row 0, column 1. Fits: 'gaussian', "),
         ("laplace", rows(0.0, torch.nan), {}, "has nan at row 0, column 1. No likelihood scores it: remove it, or mark"),
         ("bernouli", GREY, {}, "likelihood 'bernouli' is unknown; did you mean 'bernoulli'?"),
     ],
@@ -48,12 +60,13 @@ def test_a_value_outside_the_support_is_named_with_its_place_and_the_way_out(kin
 @pytest.mark.parametrize(
     ("x", "kinds"),
     [
-        (rows(0, 1), list(KINDS)),
-        (rows(True, False), list(KINDS)),
-        (rows(0, 255).to(torch.uint8), ["gaussian", "laplace", *INTEGER_KINDS]),
-        (GREY, ["gaussian", "laplace", *INTEGER_KINDS]),
-        (REAL, ["gaussian", "laplace"]),
-        (rows(0, 100_000), ["gaussian", "laplace", "poisson", "negative-binomial"]),
+        (rows(0, 1), WITH_ENDS),
+        (rows(True, False), WITH_ENDS),
+        (rows(0, 255).to(torch.uint8), [*REAL, *INTEGER_KINDS]),
+        (GREY, [*REAL, *INTEGER_KINDS]),
+        (HALVES, ["continuous-bernoulli", *REAL]),
+        (rows(0.5, 1e-30), [*UNIT, *REAL]),
+        (rows(0, 100_000), [*REAL, *COUNTS]),
         (rows(0.0, torch.nan), []),
     ],
     ids=str,
@@ -66,7 +79,7 @@ def test_the_kinds_that_fit_are_those_whose_support_holds_every_value(x, kinds):
 
 def test_a_hole_is_outside_no_support():
     x, observed = rows(1.0, torch.nan), rows(True, False)
-    assert fits(x, observed=observed) == list(KINDS)
+    assert fits(x, observed=observed) == WITH_ENDS
     check_support("bernoulli", x, observed=observed)
 
 

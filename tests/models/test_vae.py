@@ -186,7 +186,7 @@ def test_a_point_mass_gives_no_bound():
     model = vae(posteriors.Delta(MLP(X, [8]), D))
     assert not model.terms(torch.randn(B, X)).is_bound
     assert model.offers == frozenset()
-    assert vae().offers == {"log_w", "density"}
+    assert vae().offers == {"bound", "log_w", "density"}
 
 
 def test_an_unknown_part_in_condition_is_answered_with_the_nearest():
@@ -204,7 +204,7 @@ def test_a_posterior_without_reparameterized_samples_is_refused():
         def forward(self, x):
             return torch.distributions.Categorical(torch.ones(len(x), 3))
 
-    with pytest.raises(InputError, match="posterior Codes returned a Categorical, which has no reparameterized samples"):
+    with pytest.raises(InputError, match="posterior returned a Categorical, which has no reparameterized samples"):
         vae(Codes()).terms(torch.randn(B, X))
 
 

@@ -1,19 +1,15 @@
 # pyright: reportArgumentType=false
 # Options of many types are unpacked into one call.
-"""Each kind of each part, in a covering array: every kind once with data that it fits."""
+"""Options of the kinds, named recipes, and what is refused; every kind with every other is in contracts/test_together.py."""
 
-import itertools
 import math
-import typing
-from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from amortized import InputError, fit
+from amortized import VAE, InputError, fit
 from amortized.recipes import NAMED
-from amortized.recipes.messages import _descriptions, _kind
-from amortized.recipes.recipe import ModelDescription, Recipe
 
 RNG = np.random.default_rng(0)
 BINARY = (RNG.random((40, 6, 5)) < 0.4).astype(np.uint8)
@@ -21,60 +17,6 @@ LEVELS = RNG.integers(0, 5, (40, 6, 5)).astype(np.uint8)
 LEVELS[0, 0, 0] = 4
 REAL = RNG.normal(size=(40, 6, 5)).astype(np.float32)
 COUNTS = RNG.poisson(3.0, (40, 7)).astype(np.int64)
-FITTING = {
-    "bernoulli": BINARY,
-    "gaussian": REAL,
-    "laplace": REAL,
-    "categorical": LEVELS,
-    "binomial": LEVELS,
-    "discretized-logistic": LEVELS,
-    "poisson": COUNTS,
-    "negative-binomial": COUNTS,
-}
-
-
-def kinds(owner: Any, name: str) -> list[str]:
-    annotation = typing.get_type_hints(owner, include_extras=True)[name]
-    return [kind for each in _descriptions(annotation) if (kind := _kind(each))]
-
-
-def covering() -> list[dict[str, str]]:
-    """Rows that hold each kind of likelihood with each posterior, and every other kind in turn."""
-    network, prior, objective = (
-        itertools.cycle(each)
-        for each in (kinds(ModelDescription, "network"), kinds(ModelDescription, "prior"), kinds(Recipe, "objective"))
-    )
-    rows = []
-    for likelihood, posterior in itertools.product(kinds(ModelDescription, "likelihood"), kinds(ModelDescription, "posterior")):
-        row = {"likelihood": likelihood, "posterior": posterior, "network": next(network), "prior": next(prior)}
-        if FITTING[likelihood].ndim == 2 and row["network"] == "conv":
-            row["network"] = "gated-mlp"
-        row["objective"] = "elbo" if posterior == "delta" else next(objective)
-        rows.append(row)
-    return rows
-
-
-def small(network: str) -> dict[str, Any]:
-    return {"channels": [4]} if network == "conv" else {"hidden": [6]}
-
-
-@pytest.mark.parametrize("row", covering(), ids=lambda row: "-".join(row.values()))
-def test_every_kind_is_built_trained_and_evaluated(row: dict[str, str]):
-    data = FITTING[row["likelihood"]]
-    network = {"kind": row["network"], **small(row["network"])}
-    run = fit(data, latent_dim=2, steps=2, batch_size=16, quiet=True, **row | {"network": network})
-    metrics = run.evaluate(samples=2).metrics
-    assert all(math.isfinite(metric.value) for metric in metrics.values())
-    assert run.sample(3).shape == (3, *data.shape[1:])
-
-
-def test_the_array_covers_every_kind():
-    rows = covering()
-    for name, owner in (("network", ModelDescription), ("prior", ModelDescription), ("objective", Recipe)):
-        assert {row[name] for row in rows} == set(kinds(owner, name))
-    assert {row["likelihood"] for row in rows} == set(FITTING)
-
-
 SCALES = ["learned", "per-entry", "predicted", "optimal", 0.5]
 
 
@@ -105,12 +47,73 @@ def test_conditions_reach_every_part(inject: str, encoding: str):
     assert math.isfinite(run.evaluate(samples=2).metrics["elbo_nats"].value)
 
 
-SUITED = {"vae": REAL, "conv-vae": LEVELS, "burda-vae": LEVELS, "burda-iwae": LEVELS, "linear": REAL}
+CONDITIONED = {
+    "gaussian": {},
+    "mixture": {"components": 3},
+    "vamp": {"components": 5},
+    "flow": {"hidden": [6]},
+    "autoregressive": {"hidden": [6]},
+}
+
+
+@pytest.mark.parametrize("condition", [["prior"], ["prior", "posterior", "likelihood"]], ids=len)
+@pytest.mark.parametrize("prior", CONDITIONED)
+def test_every_prior_that_learns_is_conditioned(prior: str, condition: list[str]):
+    arrays = {"x": np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32), "y": np.arange(40) % 3}
+    options = {"model.condition": condition, "model.prior": {"kind": prior, **CONDITIONED[prior]}, "latent_dim": 2}
+    small = {"steps": 2, "batch_size": 16, "quiet": True, "network": {"kind": "mlp", "hidden": [6]}}
+    if prior == "vamp" and "posterior" not in condition:
+        with pytest.raises(InputError, match="'vamp' sees a condition through the posterior"):
+            fit(arrays, context=["label"], **options, **small)
+        return
+    run = fit(arrays, context=["label"], **options, **small)
+    assert run.sample(4, context={"label": 2}, temperature=1.0).shape == (4, 4)
+    assert isinstance(run.model, VAE)
+    p = run.model.prior({"label": torch.tensor([0, 1])})
+    assert p.batch_shape == (2,)
+    z = torch.randn(2)
+    with torch.no_grad():
+        first, second = p.log_prob(z)
+    assert first != second
+
+
+def test_a_prior_that_is_not_conditioned_works_beside_parts_that_are():
+    arrays = {"x": np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32), "y": np.arange(40) % 3}
+    for prior in ("vamp", "flow", "autoregressive", "mixture"):
+        options = {"prior": {"kind": prior, **CONDITIONED[prior]}, "latent_dim": 2, "network": {"kind": "mlp", "hidden": [6]}}
+        run = fit(arrays, context=["label"], steps=2, batch_size=16, quiet=True, **options)
+        assert run.sample(4, context={"label": 2}).shape == (4, 4)
+
+
+SUITED = {
+    "vae": REAL,
+    "conv-vae": LEVELS,
+    "linear": REAL,
+    "burda-vae": LEVELS,
+    "burda-iwae": LEVELS,
+    "burda-two-layer": LEVELS,
+    "vampprior-vae": BINARY,
+    "vampprior": BINARY,
+    "hvae": BINARY,
+    "hvae-vampprior": BINARY,
+    "ladder": LEVELS,
+    "sylvester-vae": BINARY,
+    "planar": BINARY,
+    "iaf": BINARY,
+    "sylvester": BINARY,
+    "sylvester-householder": BINARY,
+    "sylvester-triangular": BINARY,
+    "gumbel": BINARY,
+    "hyperspherical": LEVELS,
+    "pixelvae": BINARY,
+    "semi-amortized": LEVELS,
+}
+SHORTENED = {"semi-amortized": {"posterior.steps": 2, "likelihood.layers": 2}}  # seconds in the place of a minute
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_every_named_recipe_is_built_and_trained(name: str):
-    run = fit(SUITED[name], recipe=name, steps=2, quiet=True)
+    run = fit(SUITED[name], recipe=name, steps=2, quiet=True, **SHORTENED.get(name, {}))
     assert math.isfinite(run.evaluate(samples=2).metrics["elbo_nats"].value)
 
 

@@ -143,6 +143,15 @@ def test_what_is_shown_is_the_mean_since_the_last_row_or_that_row():
     ]
 
 
+def test_patience_counts_only_when_the_warm_up_is_over(table):
+    """At a rate of zero no validation is better than the first."""
+    stopped = {}
+    for warmup in (0, 5):
+        options = {"training.patience": 2, "objective.warmup_epochs": warmup, "training.lr": 1e-30}
+        stopped[warmup] = fit(table, epochs=20, **SMALL, **options).history[-1]["epoch"]
+    assert stopped == {0: 3, 5: 6}
+
+
 def test_patience_without_validation_data_is_refused():
     with pytest.raises(InputError, match="no validation data"):
         run(model_of(), data(), epochs=1, patience=3)

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortized.data.randomness import Stream, generator, seed_from
+from amortized.data.randomness import Stream, generator
 from amortized.data.record import Rows, Split
 from amortized.data.transforms import Transform
 from amortized.errors import InputError
+from amortized.seeds import derive_seed
 
 
 class Batches:
@@ -78,14 +79,14 @@ class Batches:
         for step in range(start, len(self)):
             rows = share(order[step * self.batch_size : (step + 1) * self.batch_size], rank, world, equal=self.shuffle)
             if len(rows):
-                yield self._cut(rows, seed_from(self.seed, "noise", number, step, rank))
+                yield self._cut(rows, derive_seed(self.seed, "noise", number, step, rank))
 
     def _order(self, number: int) -> Tensor:
         n = len(self.split)
         if not self.shuffle:
             order = torch.arange(n)
         else:
-            order = torch.randperm(n, generator=generator(seed_from(self.seed, "order", number)))
+            order = torch.randperm(n, generator=generator(derive_seed(self.seed, "order", number)))
         return order.to(self.split.x.device) if isinstance(self.split, Split) else order
 
     def _cut(self, rows: Tensor, seed: int) -> dict[str, Any]:

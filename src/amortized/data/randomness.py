@@ -1,13 +1,12 @@
 """Randomness as a function of what it is for, never of what happened before.
 
 Order and noise are functions of (seed, epoch, step, rank), so that a resumed run sees what an uninterrupted one sees.
-Two tools give that: a seed made from names and numbers by SHA-256, and, for evaluation, a uniform number u(seed, row, entry)
-that is a hash of its arguments. The hash is the finalizer of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable
-pseudorandom number generators", figure 16), a bijection of the 64-bit integers; it has no state, so the frozen noise of a row
-depends neither on the batch that it came in nor on the device.
+Two tools give that: a seed derived from names and numbers (`seeds.derive_seed`), and, for evaluation, a uniform number
+u(seed, row, entry) that is a hash of its arguments. The hash is the finalizer of SplitMix64 (Steele, Lea and Flood 2014, "Fast
+splittable pseudorandom number generators", figure 16), a bijection of the 64-bit integers; it has no state, so the frozen noise
+of a row depends neither on the batch that it came in nor on the device.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +17,6 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # two's complement: torch's widest integer is signed
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
-
-
-def seed_from(*parts: int | str) -> int:
-    """A 63-bit seed that is a function of `parts`; different parts give unrelated seeds."""
-    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -13,8 +13,9 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from amortized.data.randomness import generator, seed_from
+from amortized.data.randomness import generator
 from amortized.data.support import Support, describe
+from amortized.seeds import derive_seed
 
 
 class Rows(Protocol):
@@ -127,7 +128,7 @@ class Data:
 
 def sample_rows(split: Rows, n: int, seed: int = 0) -> dict[str, Any]:
     """At most `n` rows of a split, drawn without replacement by `seed`, in the split's order, raw (no transform)."""
-    rows = torch.randperm(len(split), generator=generator(seed_from(seed, "sample_rows")))[:n].sort().values
+    rows = torch.randperm(len(split), generator=generator(derive_seed(seed, "sample_rows")))[:n].sort().values
     return split.fetch(rows.to(split.x.device) if isinstance(split, Split) else rows)
 
 

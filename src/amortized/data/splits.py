@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from amortized.data.randomness import generator, seed_from
+from amortized.data.randomness import generator
 from amortized.errors import InputError
+from amortized.seeds import derive_seed
 
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996 in floating point
 
@@ -55,7 +56,7 @@ def divide(n: int, fractions: Sequence[float], seed: int, labels: np.ndarray | N
     counts = _counts_per_class([len(rows) for rows in members], fractions)
     parts: list[list[np.ndarray]] = [[] for _ in fractions]
     for code, rows in enumerate(members):
-        order = torch.randperm(len(rows), generator=generator(seed_from(seed, "split", code))).numpy()
+        order = torch.randperm(len(rows), generator=generator(derive_seed(seed, "split", code))).numpy()
         cuts = np.cumsum(counts[code])[:-1]
         for part, chosen in zip(parts, np.split(rows[order], cuts), strict=True):
             part.append(chosen)

@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from amortized.data.arrays import SPLITS, compact
 from amortized.data.assemble import assemble, channels_first_note
 from amortized.data.batches import Batches, check_batch_size, check_world, finish, share
-from amortized.data.randomness import Stream, seed_from
+from amortized.data.randomness import Stream
 from amortized.data.record import Data, Rows, Split
 from amortized.data.splits import check_fractions, divide
 from amortized.data.support import is_image_shape
 from amortized.data.transforms import Transform
 from amortized.errors import InputError
+from amortized.seeds import derive_seed
 
 PEEK = 1024  # rows by which shape and support are judged
 
@@ -94,11 +95,11 @@ class LoaderBatches:
             place += len(batch["x"])
             rows = share(torch.arange(len(batch["x"])), rank, world, equal=not self.frozen)
             if step >= start and len(rows):
-                seed = None if self.frozen else seed_from(self.seed, "noise", number, step, rank)
+                seed = None if self.frozen else derive_seed(self.seed, "noise", number, step, rank)
                 yield finish(batch if world == 1 else _rows_of(batch, rows), self.transform, seed, self.device)
 
     def _items(self, number: int) -> Iterator[Any]:
-        loader, seed = self.split.loader, seed_from(self.seed, "loader", 0 if self.frozen else number)
+        loader, seed = self.split.loader, derive_seed(self.seed, "loader", 0 if self.frozen else number)
         for own in (loader.generator, getattr(loader.sampler, "generator", None)):
             if own is not None:
                 own.manual_seed(seed)
@@ -236,7 +237,7 @@ def _check_member(split: str, member: Any, least_rows: int) -> None:
 
 
 def _first_rows(split: str, member: Any, seed: int) -> Tensor:
-    with Stream(seed_from(seed, "first rows")).active():
+    with Stream(derive_seed(seed, "first rows")).active():
         if isinstance(member, DataLoader):
             parts, count = [], 0
             for item in member:

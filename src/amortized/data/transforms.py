@@ -14,10 +14,11 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from amortized.data.randomness import seed_from, uniform_of_rows
+from amortized.data.randomness import uniform_of_rows
 from amortized.data.record import Split
 from amortized.data.support import Support
 from amortized.errors import InputError, nearest
+from amortized.seeds import derive_seed
 
 
 class Corruption(Protocol):
@@ -130,7 +131,7 @@ class Transform:
 
     def _uniform(self, purpose: str, x: Tensor, index: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is None:
-            return uniform_of_rows(seed_from(self.seed, purpose), index, x.shape[1:])
+            return uniform_of_rows(derive_seed(self.seed, purpose), index, x.shape[1:])
         return torch.rand(x.shape, generator=generator, device=x.device)
 
 

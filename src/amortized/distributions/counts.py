@@ -11,11 +11,12 @@ float64 against 50 digits, and for what float32 makes of that, they fall short w
 * Poisson wants the rate, and a rate that underflows scores every count above zero as minus infinity, with no gradient to return
   by.
 * NegativeBinomial subtracts two values of log Gamma near theta: 0.06 nats wrong an entry at theta = 1e5 in float32 and 72 at
-  7e7; 1e-4 at 7e10 in float64. From theta = 16 on, g is taken from Stirling's series, in which the large terms cancel on paper:
+  7e7; 1e-4 at 7e10 in float64. From theta = 16 on, g is taken from Stirling's series, in which the large terms cancel on paper
+  (`gammas.log_rising_ratio`, R as there):
 
-      g = (x + theta - 1/2) log(1 + x / theta) - x + R(x + theta) - R(theta),   R(t) = 1/(12 t) - 1/(360 t^3) + ...
+      g = (x + theta - 1/2) log(1 + x / theta) - x + R(x + theta) - R(theta)
 
-  (Abramowitz and Stegun 6.1.41); it goes to 0 as theta grows, where the family becomes the Poisson.
+  it goes to 0 as theta grows, where the family becomes the Poisson.
 * Binomial evaluates log Gamma three times an entry, each with float32's error at 1,161 for 256 levels. Its coefficients depend on
   n alone, so here they are a table. Terms of one sign replace the difference of two large ones.
 
@@ -30,8 +31,9 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid, relu
 
+from amortized.distributions.gammas import log_rising_ratio
+
 EMPTY = torch.Size()
-STIRLING_FROM = 16.0  # the series' first term left out is then 1e-16
 
 
 class Poisson(Distribution):
@@ -118,7 +120,7 @@ class NegativeBinomial(Distribution):
             self._validate_sample(value)
         log_total = -logsigmoid(self.theta.log() - self.log_mean)  # softplus switches to its limit at 20, 2e-9 too early
         return (
-            _log_rising_ratio(value, self.theta)
+            log_rising_ratio(value, self.theta)
             + value * (self.log_mean - log_total)
             - self.theta * log_total
             - torch.lgamma(value + 1)
@@ -181,16 +183,3 @@ def log_binomial_coefficients(total_count: int) -> Tensor:
     """(n + 1,) log C(n, k) for k = 0..n, in float64."""
     k = torch.arange(total_count + 1, dtype=torch.float64)
     return torch.lgamma(k[-1] + 1) - torch.lgamma(k + 1) - torch.lgamma(k[-1] - k + 1)
-
-
-def _log_rising_ratio(x: Tensor, theta: Tensor) -> Tensor:
-    """The ratio log Gamma(x + theta) - log Gamma(theta) - x log theta; each branch is kept to where it is finite."""
-    small, large = theta.clamp(max=STIRLING_FROM), theta.clamp(min=STIRLING_FROM)
-    direct = torch.lgamma(x + small) - torch.lgamma(small) - x * small.log()
-    series = (x + large - 0.5) * torch.log1p(x / large) - x + _stirling_rest(x + large) - _stirling_rest(large)
-    return torch.where(theta < STIRLING_FROM, direct, series)
-
-
-def _stirling_rest(t: Tensor) -> Tensor:
-    s = t.reciprocal().square()
-    return (1 / 12 - s * (1 / 360 - s * (1 / 1260 - s * (1 / 1680 - s / 1188)))) / t

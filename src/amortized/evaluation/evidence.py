@@ -57,6 +57,7 @@ class Evidence:
         split: The data it is about.
         rate_is_exact: Whether the KL is a closed form.
         dimensions: Entries of a datum where bits per dimension make sense (discrete data), else None.
+        is_exact: Whether nothing was sampled: the posterior's whole support was summed over.
     """
 
     elbo: Tensor | None
@@ -68,25 +69,26 @@ class Evidence:
     split: str = "test"
     rate_is_exact: bool = True
     dimensions: int | None = None
+    is_exact: bool = False
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """The means over the data by name, in nats unless the name says otherwise; errors that cannot be told are left out."""
         table: dict[str, tuple[float, str]] = {}
         if self.elbo is not None and self.nll is not None and self.nll_variance is not None and self.rate is not None:
-            mean_nll = float(self.nll.mean())
+            mean_nll, kind = float(self.nll.mean()), "exact" if self.is_exact else "estimate"
             table = {
                 "elbo_nats": (float(self.elbo.mean()), "lower bound"),
                 "elbo_stderr_nats": (_standard_error(self.elbo), "estimate"),
-                "nll_nats": (mean_nll, "estimate"),
+                "nll_nats": (mean_nll, kind),
                 "nll_stderr_nats": (_standard_error(self.nll), "estimate"),
                 "nll_mc_stderr_nats": (float(self.nll_variance.sum().sqrt()) / len(self.nll), "estimate"),
                 "nll_bias_nats": (float(self.nll_variance.mean()) / 2, "estimate"),
             }
             if self.dimensions is not None:
-                table["bits_per_dim"] = (mean_nll / self.dimensions / math.log(2), "estimate")
+                table["bits_per_dim"] = (mean_nll / self.dimensions / math.log(2), kind)
             table["rate_nats"] = (float(self.rate.mean()), "exact" if self.rate_is_exact else "estimate")
-        table["distortion_nats"] = (float(self.distortion.mean()), "estimate")
+        table["distortion_nats"] = (float(self.distortion.mean()), "exact" if self.is_exact else "estimate")
         errors = ("stderr_nats", "bias_nats")
         known = {name: entry for name, entry in table.items() if not (name.endswith(errors) and math.isnan(entry[0]))}
         return {name: Metric(value, self.split, self.samples, kind) for name, (value, kind) in known.items()}
@@ -103,6 +105,8 @@ class Evidence:
         """What a reader must know before quoting the numbers."""
         if self.nll_variance is None:
             return ["The posterior is a point mass: there is no bound on log p(x), only the distortion."]
+        if self.is_exact:
+            return ["Every value of the latent was summed over: -log p(x) is exact, and `samples` plays no part."]
         if self.samples == 1:
             return ["With one posterior sample nll_nats is the ELBO's Monte Carlo value, of unknown error; take more samples."]
         bias = float(self.nll_variance.mean()) / 2
@@ -140,11 +144,12 @@ def evaluate(
     """
     if samples < 1:
         raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
-    rows, exact, is_bound = [], True, True
+    rows, exact, is_bound, complete = [], True, True, True
     with evaluating(model, seed, "evaluation"):
-        for batch in _chunks(batches, samples, model.event_shape.numel()):
-            sums = _Sums(model, batch, samples)
+        for batch, at_once in _chunks(model, batches, samples):
+            sums = _Sums(model, batch, samples, at_once)
             exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
+            complete = complete and sums.is_complete
             rows.append(sums.results())
             if progress is not None:
                 progress(len(batch))
@@ -154,25 +159,25 @@ def evaluate(
     elbo, nll, variance, rate, distortion = columns
     if not is_bound:
         return Evidence(None, None, None, None, distortion, samples, split)
-    return Evidence(elbo, nll, variance, rate, distortion, samples, split, exact, dimensions)
+    return Evidence(elbo, nll, variance, rate, distortion, samples, split, exact, dimensions, complete)
 
 
 class _Sums:
     """Running sums over the posterior samples of B data, in float64."""
 
-    def __init__(self, model: Model, batch: Batch, samples: int):
+    def __init__(self, model: Model, batch: Batch, samples: int, at_once: int):
         self.samples = samples
         zero = torch.zeros(len(batch), dtype=torch.float64, device=_float64_device(batch.x.device))
         # Not minus infinity, which cannot be subtracted from itself where all weights so far are zero.
         self.maximum = torch.full_like(zero, torch.finfo(zero.dtype).min)
         self.first, self.second, self.log_px, self.kl = zero, zero, zero, zero
-        at_once = _samples_at_once(samples, len(batch), model.event_shape.numel())
         for start in range(0, samples, at_once):
             self._add(model, batch, min(at_once, samples - start))
 
     def _add(self, model: Model, batch: Batch, count: int) -> None:
         terms = model.terms(batch, samples=count)
-        self.rate_is_exact, self.is_bound = terms.kl_is_exact, terms.is_bound
+        self.rate_is_exact, self.is_bound = terms.kl_is_exact or terms.is_complete, terms.is_bound
+        self.is_complete = terms.is_complete
         device = self.maximum.device
         self.log_px = self.log_px + count * terms.mean_over_samples(terms.log_px.to(device).double())
         if not terms.is_bound:
@@ -181,6 +186,8 @@ class _Sums:
         log_w = terms.log_w.to(device).double()
         if terms.log_sample_weight is not None:
             log_w = log_w + terms.log_sample_weight.to(device) + math.log(count)
+            if len(log_w) > count and not terms.is_complete:  # each sample has several strata: it is their weighted sum
+                log_w = log_w.reshape(count, -1, len(batch)).logsumexp(1)
         maximum = torch.maximum(self.maximum, log_w.amax(0))
         kept = (self.maximum - maximum).exp()
         weights = (log_w - maximum).exp()
@@ -194,6 +201,7 @@ class _Sums:
         nll = -(self.maximum + (self.first / self.samples).log())
         spread = (self.second / self.first.square() - 1.0 / self.samples).clamp(min=0.0)
         variance = spread * self.samples / (self.samples - 1) if self.samples > 1 else torch.full_like(nll, torch.nan)
+        variance = torch.zeros_like(nll) if self.is_complete else variance
         return -distortion - rate, nll, variance, rate, distortion
 
 
@@ -201,16 +209,14 @@ def _float64_device(device: torch.device) -> torch.device:
     return torch.device("cpu") if device.type == "mps" else device
 
 
-def _samples_at_once(samples: int, data: int, entries: int) -> int:
-    return max(1, min(samples, CHUNK_ENTRIES // (data * entries)))
-
-
-def _chunks(batches: Iterable[Batch | Tensor], samples: int, entries: int) -> Iterator[Batch]:
-    """Cut the data so that all samples of a chunk are scored at once, or a chunk is one datum."""
+def _chunks(model: Model, batches: Iterable[Batch | Tensor], samples: int) -> Iterator[tuple[Batch, int]]:
+    """Cut the data so that all samples of a chunk are scored at once, or a chunk is one datum; with each, samples at once."""
+    entries = model.event_shape.numel() * getattr(model, "values_per_sample", 1)
+    size = max(1, CHUNK_ENTRIES // (entries * samples))
     for batch in map(Batch.of, batches):
-        size = max(1, CHUNK_ENTRIES // (entries * samples))
         for start in range(0, len(batch), size):
-            yield batch.rows(slice(start, start + size))
+            chunk = batch.rows(slice(start, start + size))
+            yield chunk, max(1, min(samples, CHUNK_ENTRIES // (len(chunk) * entries)))
 
 
 def _standard_error(values: Tensor) -> float:

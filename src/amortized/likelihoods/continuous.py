@@ -1,12 +1,10 @@
 r"""Likelihoods of real numbers: Gaussian and Laplace.
 
-With the entries of x in the data's own units, a the `shift` and u the `unit` of an entry, the network and the scale live in
-standardized units, where the data have about mean 0 and deviation 1:
+With the entries of x in the data's own units, and mu and the scale in standardized units (standardized.py: a is the `shift` and u
+the `unit` of an entry),
 
     Gaussian   p(x | z) = Normal(x; a + u mu(z), u sigma)          Kingma and Welling 2014, arXiv 1312.6114, appendix C.2
     Laplace    p(x | z) = Laplace(x; a + u mu(z), u b)
-
-The density is that of the data in their own units: log p(x) = log p((x - a) / u) - log u comes out by itself.
 
 The scale is a number, learned, predicted, or "optimal": the maximum-likelihood scale of the minibatch that is scored (Rybkin et
 al. 2021, arXiv 2006.13202; `distributions.OptimalScale`) while training, and frozen in evaluation. Frozen is the value that
@@ -15,20 +13,18 @@ al. 2021, arXiv 2006.13202; `distributions.OptimalScale`) while training, and fr
 
 import torch
 from torch import Tensor, distributions, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Normal
 
 from amortized.distributions.optimal import OptimalScale, deviations, scale_of
 from amortized.errors import InputError, nearest
-from amortized.likelihoods.likelihood import Likelihood
 from amortized.likelihoods.scale import LEARNED, How, Scale, check_floor
+from amortized.likelihoods.standardized import Standardized
 
 
-class _LocationScale(Likelihood):
-    """A family with a mean and a scale, in standardized units."""
+class _LocationScale(Standardized):
+    """A family with a mean and a scale, which may be the optimal one, in standardized units."""
 
     family: type[Normal] | type[distributions.Laplace]
-    shift: Tensor
-    unit: Tensor
     frozen: Tensor
 
     def __init__(
@@ -43,23 +39,19 @@ class _LocationScale(Likelihood):
     ):
         if isinstance(scale, str) and scale not in (*LEARNED, "optimal"):
             raise InputError(f"scale cannot be '{scale}'; {nearest(scale, (*LEARNED, 'optimal'))} or give a number")
-        super().__init__(network, event, 2 if scale == "predicted" else 1)
+        super().__init__(network, event, 2 if scale == "predicted" else 1, shift, unit)
         self.floor = floor
         self.scale = None if scale == "optimal" else Scale(scale, self.event_shape, floor=floor)  # pyright: ignore[reportArgumentType]
         if self.scale is None:
             check_floor(floor)
             self.register_buffer("frozen", torch.ones(()))
-        self.register_buffer("shift", self._over_event("shift", shift))
-        self.register_buffer("unit", self._over_event("unit", unit))
-        if not ((self.unit > 0) & self.unit.isfinite()).all():
-            raise InputError(f"unit must be positive and finite; its smallest value is {self.unit.min().item():g}.")
 
     @property
     def needs_calibration(self) -> bool:
         """Whether a scale is to be computed over the training data before evaluation: the optimal one is."""
         return self.scale is None
 
-    def deviation(self, x: Tensor, distribution: Independent, observed: Tensor | None = None) -> Tensor:
+    def deviation(self, x: Tensor, distribution: Distribution, observed: Tensor | None = None) -> Tensor:
         """What the optimal scale is a mean of: squared (Gaussian) or absolute (Laplace) residuals, summed over the entries.
 
         Args:
@@ -86,16 +78,6 @@ class _LocationScale(Likelihood):
             raise InputError(f"likelihood '{self.kind}' has scale '{self.scale.how}'; only scale='optimal' is set from the data.")
         self.frozen.copy_(scale_of(self.family, torch.as_tensor(total_deviation), entries).clamp(min=self.floor))
 
-    def initialize(self, mean: Tensor) -> None:
-        """Set the output's bias so that features of zero give the mean of the data.
-
-        Args:
-            mean: (*event) in the data's own units.
-        """
-        self.head.set_bias(0, (mean.to(self.shift) - self.shift) / self.unit)
-        if self.scale is not None and self.scale.predicted:
-            self.head.set_bias(1, torch.zeros(()))
-
     def _family(self, *parameters: Tensor) -> Distribution:
         shift, unit = self.shift.to(parameters[0]), self.unit.to(parameters[0])
         loc = shift + unit * parameters[0]
@@ -105,16 +87,6 @@ class _LocationScale(Likelihood):
         if self.training:
             return OptimalScale(self.family, loc, unit, self.floor, frozen)
         return self.family(loc, unit * frozen, validate_args=False)
-
-    def _over_event(self, name: str, value: Tensor | float) -> Tensor:
-        tensor = torch.as_tensor(value, dtype=torch.get_default_dtype())
-        try:
-            return tensor.expand(self.event_shape).clone()
-        except RuntimeError as error:
-            raise InputError(
-                f"{name} has shape {tuple(tensor.shape)}, which does not broadcast to the event {tuple(self.event_shape)};"
-                " give one number, or one per entry."
-            ) from error
 
 
 class Gaussian(_LocationScale):

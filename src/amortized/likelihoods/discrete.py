@@ -1,26 +1,31 @@
-r"""Likelihoods of bits, classes and grey levels.
+r"""Likelihoods of bits, classes, grey levels and grades.
 
     Bernoulli              x in {0, 1}       log p(x | z) = x log p + (1 - x) log(1 - p), p = sigmoid(l(z))
     Categorical            x in 0..C-1       log p(x | z) = l_x(z) - log sum_c exp l_c(z)
     Binomial               x in 0..L-1       the number of successes in n = L - 1 trials: distributions/counts.py
     DiscretizedLogistic    x in 0..L-1       a logistic distribution in bins: distributions/discretized.py
+    Ordinal                x in 0..L-1       cumulative logits, of which only the order counts: distributions/ordinal.py
 
 The Bernoulli decoder is that of Kingma and Welling 2014 (arXiv 1312.6114, appendix C.1). All of them start at the data's mean, by
 `initialize`; probabilities are kept 0.001 away from 0 and 1, as in the code of Burda et al. 2016 (arXiv 1509.00519).
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, distributions, nn
 from torch.distributions import Distribution
+from torch.nn.functional import softplus
 
 from amortized import distributions as families
 from amortized.distributions.counts import log_binomial_coefficients
-from amortized.errors import InputError
+from amortized.errors import InputError, nearest
 from amortized.likelihoods.likelihood import Likelihood
-from amortized.likelihoods.scale import How, Scale
+from amortized.likelihoods.scale import How, Scale, inverse_softplus
+from amortized.likelihoods.solving import solve_increasing
 
 MARGIN = 1e-3
-BISECTIONS = 50
+LEAST_GAP = 1e-4  # between two cutpoints: float32 holds it apart at 500
 
 
 class Bernoulli(Likelihood):
@@ -137,15 +142,68 @@ class DiscretizedLogistic(Likelihood):
         if self.scale.predicted:
             self.head.set_bias(1, zero)
         low, high = -1 - 10 * scale, 1 + 10 * scale
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            below = families.DiscretizedLogistic(middle, scale, self.levels, validate_args=False).mean < target
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        self.head.set_bias(0, (low + high) / 2)
+        loc = solve_increasing(lambda loc: families.DiscretizedLogistic(loc, scale, self.levels).mean, target, low, high)
+        self.head.set_bias(0, loc)
 
     def _family(self, *parameters: Tensor) -> Distribution:
         scale = self.scale(*parameters[1:]).to(parameters[0])
         return families.DiscretizedLogistic(parameters[0], scale, self.levels, validate_args=False)
+
+
+class Ordinal(Likelihood):
+    """Independent ordered classes, for integers x in 0..levels-1 whose distances mean nothing: ratings, grades.
+
+    The decoder gives a location for every entry; the cutpoints between the levels are learned, and are no function of z.
+
+    Args:
+        network: Turns z, and the condition where there is one, into features.
+        event: Shape of x, an integer for a vector.
+        levels: The number of levels, 2 or more; with 2 it is the Bernoulli likelihood.
+        cutpoints: "per-entry", or "learned" for one set that all entries share. At the start, and at location 0, the levels
+            have equal masses.
+
+    Raises:
+        InputError: An option is not one of these, or a value is out of its range.
+    """
+
+    kind = "ordinal"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        event: int | tuple[int, ...],
+        *,
+        levels: int,
+        cutpoints: Literal["learned", "per-entry"] = "per-entry",
+    ):
+        _check_count("levels", levels)
+        if cutpoints not in ("learned", "per-entry"):
+            raise InputError(f"cutpoints cannot be {cutpoints!r}; {nearest(str(cutpoints), ('learned', 'per-entry'))}")
+        super().__init__(network, event, 1, {"levels": levels})
+        self.levels = levels
+        shape = (*self.event_shape, 1) if cutpoints == "per-entry" else (1,)
+        start = torch.logit(torch.arange(1, levels, dtype=torch.float64) / levels)
+        gaps = [inverse_softplus(max(gap - LEAST_GAP, 0.01 * gap)) for gap in start.diff().tolist()]
+        self.first = nn.Parameter(start[:1].to(torch.get_default_dtype()).expand(shape).clone())
+        self.gaps = nn.Parameter(torch.tensor(gaps).expand(*shape[:-1], levels - 2).clone()) if levels > 2 else None
+
+    @torch.no_grad()
+    def initialize(self, mean: Tensor) -> None:
+        """Set the output's bias so that features of zero give the mean of the data, (*event) in levels."""
+        target = (mean.double() / (self.levels - 1)).clamp(MARGIN, 1 - MARGIN) * (self.levels - 1)
+        cutpoints = self._cutpoints(target)
+        low, high = ((cutpoints[..., end] + reach).expand_as(target) for end, reach in ((0, -10.0), (-1, 10.0)))
+        self.head.set_bias(0, solve_increasing(lambda location: families.Ordinal(location, cutpoints).mean, target, low, high))
+
+    def _cutpoints(self, like: Tensor) -> Tensor:
+        first = self.first.to(like)
+        if self.gaps is None:
+            return first
+        gaps = LEAST_GAP + softplus(self.gaps.to(like))
+        return torch.cat((first, first + gaps.cumsum(-1)), -1)
+
+    def _family(self, *parameters: Tensor) -> Distribution:
+        return families.Ordinal(parameters[0], self._cutpoints(parameters[0]), validate_args=False)
 
 
 def _check_count(name: str, value: int) -> None:

@@ -1,7 +1,9 @@
 """What the likelihoods p(x | z) share.
 
 A likelihood owns a `Head`: a network that turns z into features, and an affine map from these to the parameters of a family,
-one set for every entry of x. Given z the entries are independent, so that log p(x | z) is a sum over them.
+one set for every entry of x. Given z the entries are independent in most families, so that log p(x | z) is a sum over them. In
+some they are not (a multinomial's share a total): these say so, and a datum with missing entries is refused to them, because
+the density of what remains is no part of that sum.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +18,7 @@ from amortized.networks import Head
 
 
 class Likelihood(nn.Module, ABC):
-    """A conditional distribution of x given z, its entries independent.
+    """A conditional distribution of x given z.
 
     Args:
         network: Turns z, and the condition where there is one, into features.
@@ -26,11 +28,13 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         kind: Its name in recipes and on the command line.
+        factorizes: Whether the entries of x are independent given z, so that missing ones can be left out.
         event_shape: Shape of x.
         sizes: What bounds its support: `levels` or `classes`, for the families that have them.
     """
 
     kind: ClassVar[str]
+    factorizes: bool = True
 
     def __init__(self, network: nn.Module, event: int | tuple[int, ...], count: int, sizes: dict[str, int] | None = None):
         super().__init__()
@@ -38,7 +42,7 @@ class Likelihood(nn.Module, ABC):
         self.head = Head(network, event, count)
         self.event_shape = self.head.event_shape
 
-    def forward(self, z: Tensor, context: Tensor | None = None) -> Independent:
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Distribution:
         """Return p(x | z, context).
 
         Args:
@@ -50,7 +54,9 @@ class Likelihood(nn.Module, ABC):
             log-probabilities are then computed, whatever precision the network has.
         """
         parameters = (_at_least_float32(parameter) for parameter in self.head(z, context))
-        return Independent(self._family(*parameters), len(self.event_shape), validate_args=False)
+        family = self._family(*parameters)
+        missing = len(self.event_shape) - len(family.event_shape)
+        return Independent(family, missing, validate_args=False) if missing else family
 
     @property
     def needs_calibration(self) -> bool:
@@ -82,7 +88,10 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def _family(self, *parameters: Tensor) -> Distribution:
-        """The distribution of the entries, given the head's tensors, each (*lead, *event)."""
+        """The family, given the head's tensors, each (*lead, *event).
+
+        Its event is that of x, or the last dimensions of it, or none; over the rest of them it is independent.
+        """
 
 
 def _at_least_float32(parameter: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ their place is the value itself, fixed.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -45,7 +46,7 @@ class Scale(nn.Module):
         self.floor = floor
         self.how = how
         self.predicted = how == "predicted"
-        self.offset = _inverse_softplus(max(initial - floor, 0.01 * initial))
+        self.offset = inverse_softplus(max(initial - floor, 0.01 * initial))
         if how in ("learned", "per-entry"):
             self.raw = nn.Parameter(torch.full(event_shape if how == "per-entry" else (), self.offset))
         elif isinstance(how, str):
@@ -61,6 +62,10 @@ class Scale(nn.Module):
             return self.floor + softplus(raw + self.offset)
         return self.floor + softplus(self.raw) if self.how in ("learned", "per-entry") else self.fixed
 
+    def take(self, outputs: Iterator[Tensor]) -> Tensor:
+        """The value, from the next of the decoder's outputs where it is predicted, and from none of them elsewhere."""
+        return self(next(outputs)) if self.predicted else self()
+
 
 def check_floor(floor: float, name: str = "scale") -> None:
     """Raise an `InputError` unless the floor is positive and finite."""
@@ -73,5 +78,6 @@ def _check_fixed(value: float, floor: float, name: str) -> None:
         raise InputError(f"{name} {value} is not a number from its floor {floor} up; raise it, or lower the floor with floor=.")
 
 
-def _inverse_softplus(value: float) -> float:
+def inverse_softplus(value: float) -> float:
+    """The number whose softplus is `value`, which is positive."""
     return value + math.log(-math.expm1(-value))

@@ -1,12 +1,16 @@
 """Which likelihoods can score which values.
 
-    bernoulli                                  {0, 1}
-    categorical                                0..classes-1
-    binomial, discretized-logistic             0..levels-1
-    poisson, negative-binomial                 0, 1, 2, ...
-    gaussian, laplace                          the finite reals
+    bernoulli                                             {0, 1}
+    beta                                                  the open interval (0, 1)
+    continuous-bernoulli                                  the closed interval [0, 1]
+    gaussian, laplace, student-t, gaussian-mixture        the finite reals
+    categorical                                           0..classes-1
+    binomial, discretized-logistic, ordinal               0..levels-1
+    logistic-mixture, and of images pixelcnn              0..levels-1
+    poisson, negative-binomial, zinb, multinomial         0, 1, 2, ...
 
-Where `levels` or `classes` is not given, it is whatever the largest value asks for, up to 65,536.
+A kind is in one of the lists below, and so in `KINDS`. Where `levels` or `classes` is not given, it is whatever the largest value
+asks for, up to 65,536.
 """
 
 import torch
@@ -15,10 +19,11 @@ from torch import Tensor
 from amortized.errors import InputError, nearest
 
 MOST_LEVELS = 65536
-REAL = ("gaussian", "laplace")
-COUNTS = ("poisson", "negative-binomial")
-LEVELS = ("binomial", "discretized-logistic")
-KINDS = ("bernoulli", *REAL, "categorical", *LEVELS, *COUNTS)
+UNIT = ("beta", "continuous-bernoulli")
+REAL = ("gaussian", "laplace", "student-t", "gaussian-mixture")
+LEVELS = ("binomial", "discretized-logistic", "ordinal", "logistic-mixture", "pixelcnn")
+COUNTS = ("poisson", "negative-binomial", "zinb", "multinomial")
+KINDS = ("bernoulli", *UNIT, *REAL, "categorical", *LEVELS, *COUNTS)
 
 
 def check_support(
@@ -71,7 +76,7 @@ def fits(x: Tensor, *, levels: int | None = None, classes: int | None = None, ob
 
     Example:
         >>> fits(torch.tensor([[0.0, 17.5]]))
-        ['gaussian', 'laplace']
+        ['gaussian', 'laplace', 'student-t', 'gaussian-mixture']
     """
     hidden = torch.zeros_like(x, dtype=torch.bool) if observed is None else ~observed.bool()
     return [kind for kind in KINDS if bool((_inside(kind, x, levels, classes) | hidden).all())]
@@ -82,6 +87,8 @@ def _inside(kind: str, x: Tensor, levels: int | None, classes: int | None) -> Te
         return torch.isfinite(x)
     if kind == "bernoulli":
         return (x == 0) | (x == 1)
+    if kind in UNIT:
+        return (x > 0) & (x < 1) if kind == "beta" else (x >= 0) & (x <= 1)
     counts = (x >= 0) & torch.isfinite(x)
     if x.is_floating_point():
         counts &= x == x.trunc()
@@ -103,6 +110,8 @@ def _values(kind: str, levels: int | None, classes: int | None) -> str:
         return "finite values"
     if kind == "bernoulli":
         return "values in {0, 1}"
+    if kind in UNIT:
+        return "values between 0 and 1, the ends excluded" if kind == "beta" else "values in [0, 1]"
     return "integers 0, 1, 2, ..." if kind in COUNTS else f"integers 0..{_size(kind, levels, classes) - 1}"
 
 

@@ -4,7 +4,9 @@ from amortized.networks.context import Categorical, Context, Continuous
 from amortized.networks.convolutional import ConvDecoder, ConvEncoder
 from amortized.networks.folding import apply
 from amortized.networks.head import Head
+from amortized.networks.joined import Joined
 from amortized.networks.mlp import MLP
+from amortized.networks.pixelcnn import GatedPixelCNN
 from amortized.networks.preprocess import LogCounts, OneHot, Standardize
 
 __all__ = [
@@ -14,7 +16,9 @@ __all__ = [
     "Continuous",
     "ConvDecoder",
     "ConvEncoder",
+    "GatedPixelCNN",
     "Head",
+    "Joined",
     "LogCounts",
     "OneHot",
     "Standardize",

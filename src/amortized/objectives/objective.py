@@ -17,7 +17,7 @@ from amortized.terms import Terms
 
 NEEDS: Mapping[str, str] = {
     "log_w": "complete importance weights log p(x, z) - log q(z | x)",
-    "density": "the density of the posterior at the value drawn",
+    "density": "the density of the posterior at the values drawn in training",
 }
 """What an objective can need of a model and not every model offers, in words."""
 
@@ -86,6 +86,10 @@ class Objective:
     def values(self, step: int | None = None) -> dict[str, float]:
         """The hyper-parameters at a step, or at the end of every schedule."""
         return {name: value.at(step) if isinstance(value, Schedule) else value for name, value in self.hyper.items()}
+
+    def is_settled(self, step: int) -> bool:
+        """Whether every schedule has come to its end."""
+        return self.values(step) == self.values()
 
     def __call__(self, terms: Terms, **values: float | Tensor) -> Tensor:
         """Score the terms: (B,) nats. Hyper-parameters not given in `values` stand at the end of their schedule."""

@@ -1,11 +1,13 @@
 """Recipes: the validated description of a model and its training, and how it is built."""
 
 from amortized.recipes import messages
-from amortized.recipes.build import Plan, build, known_transform, make_batches, plan
+from amortized.recipes.build import build
 from amortized.recipes.loading import load_data, load_other
 from amortized.recipes.named import NAMED, named
+from amortized.recipes.plan import Plan, plan
 from amortized.recipes.recipe import SHORT, DataDescription, ModelDescription, Recipe, dotted, file_layer, make_recipe, read_yaml
 from amortized.recipes.spec import Condition, Spec
+from amortized.recipes.statistics import known_transform, make_batches
 
 
 def options() -> dict[str, str]:

@@ -55,6 +55,12 @@ def options(root: type[BaseModel]) -> dict[str, str]:
     return dict(_options(root, ""))
 
 
+def kinds(owner: Any, name: str) -> list[str]:
+    """The kinds that a description's field allows."""
+    annotations = [annotation for field, annotation, *_ in _fields(owner) if field == name]
+    return [kind for annotation in annotations for member in _descriptions(annotation) if (kind := _kind(member))]
+
+
 def _options(owner: Any, prefix: str) -> Iterator[tuple[str, str]]:
     for name, annotation, default, text in _fields(owner):
         dotted = f"{prefix}{name}"

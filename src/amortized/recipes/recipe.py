@@ -14,14 +14,15 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 from pydantic_core import PydanticCustomError
 
 from amortized.errors import InputError, nearest
+from amortized.recipes.hierarchy import Hierarchy
+from amortized.recipes.likelihoods import Likelihood
 from amortized.recipes.messages import explain, options
 from amortized.recipes.networks import MLPDescription, Network
 from amortized.recipes.objectives import ELBO, ObjectiveKind
-from amortized.recipes.parts import GaussianPosterior, Likelihood, NormalPrior, Posterior, Prior
-from amortized.recipes.schema import Description, Size
+from amortized.recipes.posteriors import GaussianPosterior, Posterior
+from amortized.recipes.priors import Prior
+from amortized.recipes.schema import Description, PositiveFloat, Size
 from amortized.training.settings import Settings
-
-PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 def _as_name(value: Any) -> Any:
@@ -114,12 +115,14 @@ class ModelDescription(Description):
     """Number of latent dimensions."""
     network: Network = MLPDescription()
     """Encoder, and decoder in reverse, of every part that brings none of its own."""
-    prior: Prior = NormalPrior()
-    """p(z)."""
+    prior: Prior | None = None
+    """p(z); the standard normal where none is given, or the uniform one of a discrete or spherical posterior."""
     posterior: Posterior = GaussianPosterior()
     """q(z | x)."""
     likelihood: Likelihood | None = None
     """p(x | z); chosen from the data's support where none is given."""
+    hierarchy: Hierarchy | None = None
+    """More stochastic layers above the first, and how they are inferred; one layer where none is given."""
     condition: tuple[Literal["prior", "posterior", "likelihood"], ...] = ("posterior", "likelihood")
     """The parts that see the conditions of the data."""
 

@@ -29,3 +29,6 @@ Size = Annotated[int, Field(gt=0)]
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 """A probability that may be 0 but not 1."""
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+"""A positive number."""

@@ -1,12 +1,12 @@
 """What a model must know of its data to be built, and what of them its constants are computed from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from amortized.errors import InputError, nearest
 
@@ -154,8 +154,14 @@ class Statistics:
         shift: (*event) subtracted to standardize.
         unit: (*event) divided by to standardize.
         mean: (*event) mean, or (*event, classes) frequencies of categorical data.
+        batches: Gives the training data x in batches, in an order that does not change.
     """
 
     shift: Tensor
     unit: Tensor
     mean: Tensor
+    batches: Callable[[], Iterable[Tensor]]
+
+    def seen(self, preprocess: nn.Module | None) -> Callable[[], Iterable[Tensor]]:
+        """Gives the training data as the encoder sees them."""
+        return self.batches if preprocess is None else lambda: map(preprocess, self.batches())

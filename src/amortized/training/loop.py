@@ -35,7 +35,7 @@ from amortized.training.outcome import Outcome
 from amortized.training.progress import Reporter, Silent, make_reporter
 from amortized.training.rates import learning_rate, make_optimizer
 from amortized.training.settings import Settings
-from amortized.training.step import TERMS, Trainable, by_name
+from amortized.training.step import TERMS, Trainable, by_name, scheduled
 from amortized.training.validation import Batches, Validation, seed_noise
 from amortized.training.watch import NotFiniteError, Watch
 
@@ -104,7 +104,7 @@ class Loop:
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         module = Trainable(model, objective)
-        self.bare = module.model
+        self.bare, self.scheduled = module.model, scheduled(module)
         self.module, self.optimizer = fabric.setup(module, make_optimizer(module.parameters(), settings))
         self.average = Averaging(module, settings.ema) if settings.ema is not None else None
         self.validation = Validation(model, objective, batches, valid, seed, fabric)
@@ -117,9 +117,7 @@ class Loop:
         """Train to the end, to the last improvement, or to a signal."""
         if self.path is not None and self.path.exists():
             self._restore(self.path)
-        reporter = self.reporter or make_reporter(self.total, self.progress.step)
-        if self.fabric.global_rank:
-            reporter = Silent()
+        reporter = Silent() if self.fabric.global_rank else self.reporter or make_reporter(self.total, self.progress.step)
         self.began = self.saved = time.perf_counter()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         with (
@@ -180,6 +178,8 @@ class Loop:
         rate = learning_rate(self.settings, step, total=self.total, steps_per_epoch=len(self.batches))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        for at_step in self.scheduled:
+            at_step(step)
         values, means = self.module(self.validation.on_device(fields), self.objective.values(step))
         with self._refusing(save=True):
             self.watch.add(means, step)
@@ -256,7 +256,7 @@ class Loop:
             if self.settings.patience is not None:
                 self.best = {name: tensor.clone() for name, tensor in state_tensors(self.bare).items()}
         else:
-            progress.stale += 1
+            progress.stale += self.objective.is_settled(progress.step)  # a warm-up is no reason to stop
 
     def _keep(self) -> None:
         """Leave the model with the best weights, their average, or the last ones, as the settings say."""

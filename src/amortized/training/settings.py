@@ -32,8 +32,8 @@ class Settings:
         step_factor: Of the schedule "step".
         clip_norm: The largest norm of the gradient; None does not clip.
         ema: Decay per step of an exponential moving average of the weights, which evaluation then uses; None keeps none.
-        patience: Validations without a better bound after which training stops; the best weights are then kept. None
-            trains to the end and keeps the last weights.
+        patience: Validations without a better bound after which training stops, counted once the objective's schedules have
+            come to their end; the best weights are then kept. None trains to the end and keeps the last weights.
         validate_every: Epochs between two validations.
         precision: "32", "64", or "bf16" (mixed).
         accelerator: "auto", "cpu", "cuda" or "mps".

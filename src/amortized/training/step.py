@@ -1,6 +1,6 @@
 """Model and objective as one module, so that data parallelism and mixed precision act on a single call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,8 +61,14 @@ def score(objective: Objective, terms: Terms, hyper: Mapping[str, float | Tensor
 
 def by_name(means: Sequence[float], split: str, model: Model) -> dict[str, float]:
     """The means of `TERMS` by their names in the history; those of a bound only where the model has one."""
-    kept = TERMS if "density" in model.offers else ("objective", "distortion")
+    is_bound = ("density" if split == "train" else "bound") in model.offers  # a relaxed family is evaluated with hard samples
+    kept = TERMS if is_bound else ("objective", "distortion")
     return {f"{split}_{name}_nats": value for name, value in zip(TERMS, means, strict=True) if name in kept}
+
+
+def scheduled(model: nn.Module) -> list[Callable[[int], None]]:
+    """What is to be called with the number of a step before it: the `at_step` of every module that changes over training."""
+    return [module.at_step for module in model.modules() if hasattr(module, "at_step")]  # pyright: ignore[reportReturnType]
 
 
 @torch.no_grad()

@@ -1,0 +1,136 @@
+"""What works with what: the pairs of kinds that are refused, each with its reason. All others work together.
+
+The list is written by hand, because each entry is a statement about mathematics; the tests hold the library to it, in both
+directions, and the tables of `docs/compatibility.md` are made from it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from amortized.recipes.messages import kinds
+from amortized.recipes.recipe import ModelDescription, Recipe
+
+DISCRETE = ("categorical", "bernoulli")
+REAL_PRIORS = ("normal", "gaussian", "mixture", "flow")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Two kinds that cannot go together.
+
+    Attributes:
+        first: (role, kind) of the one.
+        second: (role, kind) of the other.
+        reason: Why, in one sentence.
+    """
+
+    first: tuple[str, str]
+    second: tuple[str, str]
+    reason: str
+
+
+def _refusals() -> Iterator[Refusal]:
+    for prior in REAL_PRIORS:
+        for posterior in DISCRETE:
+            reason = "a density over real numbers says nothing of bits or classes"
+            yield Refusal(("prior", prior), ("posterior", posterior), reason)
+        reason = "a density over all of the space gives the sphere no mass"
+        yield Refusal(("prior", prior), ("posterior", "vmf"), reason)
+    yield Refusal(
+        ("prior", "autoregressive"), ("posterior", "vmf"), "the entries of a unit vector are not free, given those before"
+    )
+    for posterior in REAL_POSTERIORS:
+        reason = "the real numbers have no uniform distribution, and a box does not hold what q draws"
+        yield Refusal(("prior", "uniform"), ("posterior", posterior), reason)
+    yield Refusal(
+        ("prior", "vamp"), ("posterior", "delta"), "the prior is the mean of the posterior's densities, and a point has none"
+    )
+    for objective in ("iwae",):
+        yield Refusal(("posterior", "delta"), ("objective", objective), "a point mass has no density to weigh a sample by")
+        for posterior in DISCRETE:
+            reason = "relaxed values have no importance weights; with `estimator` 'enumerate' the two go together"
+            yield Refusal(("posterior", posterior), ("objective", objective), reason)
+    for hierarchy in ("bottom-up", "top-down", "ladder"):
+        for posterior in (*DISCRETE, "vmf"):
+            yield Refusal(("hierarchy", hierarchy), ("posterior", posterior), "the links between groups are Gaussians")
+        reason = "what is refined is one latent, on the log joint of that latent"
+        yield Refusal(("hierarchy", hierarchy), ("posterior", "semi-amortized"), reason)
+        yield Refusal(("hierarchy", hierarchy), ("prior", "uniform"), "the groups are real numbers")
+    for posterior in ("full-gaussian", "delta", "planar", "radial", "sylvester", "iaf", "spline", "mixture"):
+        reason = "only Gaussians with independent entries can be multiplied by adding precisions"
+        yield Refusal(("hierarchy", "ladder"), ("posterior", posterior), reason)
+    for hierarchy in ("bottom-up", "top-down"):
+        reason = "strata are drawn for the first group only; the groups after it would need strata of strata"
+        yield Refusal(("hierarchy", hierarchy), ("posterior", "mixture"), reason)
+
+
+REAL_POSTERIORS = (
+    "gaussian",
+    "full-gaussian",
+    "delta",
+    "planar",
+    "radial",
+    "sylvester",
+    "iaf",
+    "spline",
+    "mixture",
+    "semi-amortized",
+)
+REFUSED: tuple[Refusal, ...] = tuple(_refusals())
+"""All pairs that are refused."""
+
+
+def refusal(choice: dict[str, str]) -> Refusal | None:
+    """The first reason why kinds by role, such as {"prior": "vamp", ...}, do not go together; None where they do."""
+    for each in REFUSED:
+        if all(choice.get(role) == kind for role, kind in (each.first, each.second)):
+            return each
+    return None
+
+
+def table(rows: tuple[str, list[str]], columns: tuple[str, list[str]]) -> str:
+    """A Markdown table of two roles: a mark where the kinds go together, a number where they do not, and the reasons below.
+
+    Args:
+        rows: A role and its kinds.
+        columns: Another.
+    """
+    reasons: list[str] = []
+    (role, kinds), (other, others) = rows, columns
+    lines = [f"| {role} \\ {other} | " + " | ".join(f"`{kind}`" for kind in others) + " |", "|---" * (len(others) + 1) + "|"]
+    for kind in kinds:
+        cells = []
+        for column in others:
+            found = refusal({role: kind, other: column})
+            if found is not None and found.reason not in reasons:
+                reasons.append(found.reason)
+            cells.append("yes" if found is None else f"({reasons.index(found.reason) + 1})")
+        lines.append(f"| `{kind}` | " + " | ".join(cells) + " |")
+    notes = [f"({number}) {reason[:1].upper()}{reason[1:]}." for number, reason in enumerate(reasons, 1)]
+    return "\n".join([*lines, "", *notes]).rstrip() + "\n"
+
+
+INTRODUCTION = """# What works with what
+
+Every likelihood works with every prior, posterior, objective and hierarchy; what follows is about the others. Each pair that is
+marked `yes` is built, trained and evaluated in the tests; each that is not is refused with a sentence that says why. This page is
+made from `amortized.recipes.compatibility` by `make docs`.
+"""
+
+
+def roles() -> dict[str, list[str]]:
+    """The kinds of each role; one of a hierarchy is "none"."""
+    parts = {role: kinds(ModelDescription, role) for role in ("likelihood", "posterior", "prior")}
+    return {**parts, "objective": kinds(Recipe, "objective"), "hierarchy": ["none", *kinds(ModelDescription, "hierarchy")]}
+
+
+def markdown() -> str:
+    """The page of the documentation."""
+    every = roles()
+    pairs = ("posterior", "prior"), ("posterior", "objective"), ("hierarchy", "posterior"), ("hierarchy", "prior")
+    tables = [f"## {a.title()} and {b}\n\n{table((a, every[a]), (b, every[b]))}" for a, b in pairs]
+    return "\n".join([INTRODUCTION, *tables])
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
