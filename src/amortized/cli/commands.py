@@ -46,6 +46,7 @@ def fit(
     objective: str | None = None,
     network: str | None = None,
     latent_dim: str | None = None,
+    hierarchy: str | None = None,
     context: str | None = None,
     labels: str | None = None,
     binarize: str | None = None,
@@ -74,6 +75,7 @@ def fit(
         objective: What is maximized.
         network: Kind of encoder and decoder.
         latent_dim: Number of latent dimensions.
+        hierarchy: How several stochastic layers are inferred; one layer where none is given.
         context: Conditions of the model, such as label; several with commas between them.
         labels: The column or array that holds the labels.
         binarize: Make grey levels binary: dynamic or threshold.
@@ -105,6 +107,7 @@ def fit(
         "objective": objective,
         "network": network,
         "latent_dim": latent_dim,
+        "hierarchy": hierarchy,
         "context": context,
         "labels": labels,
         "binarize": binarize,

@@ -11,7 +11,7 @@ from amortized.data import (
 )
 from amortized.errors import InputError
 from amortized.likelihoods import check_support
-from amortized.recipes.hierarchy import HierarchyDescription
+from amortized.recipes.hierarchy import hierarchy_of
 from amortized.recipes.priors import DEFAULT_PRIOR, PRIOR_SPACES
 from amortized.recipes.recipe import Recipe, make_recipe
 
@@ -54,11 +54,11 @@ def choose_parts(recipe: Recipe, transform: Transform) -> tuple[Recipe, tuple[st
             f"prior '{model.prior.kind}' is over {' or '.join(SPACES[each] for each in model.prior.spaces)}, and posterior"
             f" '{model.posterior.kind}' over {SPACES[space]}; use {' or '.join(map(repr, fitting))}."
         )
-    hierarchical = model.hierarchy is not None or getattr(model.prior, "hyperprior", False)
-    kinds = HierarchyDescription.posterior_kinds if model.hierarchy is None else model.hierarchy.posterior_kinds
-    if hierarchical and model.posterior.kind not in kinds:
-        name = "hyperprior" if model.hierarchy is None else f"hierarchy '{model.hierarchy.kind}'"
-        raise InputError(f"{name} is not made for posterior '{model.posterior.kind}'; use {' or '.join(map(repr, kinds))}.")
+    hierarchy = hierarchy_of(model.hierarchy, model.prior)
+    if hierarchy is not None and model.posterior.kind not in hierarchy.posterior_kinds:
+        name = f"hierarchy '{hierarchy.kind}'" if model.hierarchy is not None else "a hyperprior"  # pyright: ignore
+        kinds = " or ".join(map(repr, hierarchy.posterior_kinds))
+        raise InputError(f"{name} is not made for posterior '{model.posterior.kind}'; use {kinds}.")
     return make_recipe([recipe.model_dump()], chosen), tuple(notes)
 
 

@@ -4,7 +4,7 @@ The list is written by hand, because each entry is a statement about mathematics
 directions, and the tables of `docs/compatibility.md` are made from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amortized.recipes.messages import kinds
@@ -12,6 +12,9 @@ from amortized.recipes.recipe import ModelDescription, Recipe
 
 DISCRETE = ("categorical", "bernoulli")
 REAL_PRIORS = ("normal", "gaussian", "mixture", "flow")
+FLOWS = ("planar", "radial", "sylvester", "iaf", "spline")
+HIERARCHIES = ("bottom-up", "top-down", "ladder")
+REAL_POSTERIORS = ("gaussian", "full-gaussian", "delta", *FLOWS, "mixture", "semi-amortized")
 
 
 @dataclass(frozen=True)
@@ -29,54 +32,42 @@ class Refusal:
     reason: str
 
 
-def _refusals() -> Iterator[Refusal]:
-    for prior in REAL_PRIORS:
-        for posterior in DISCRETE:
-            reason = "a density over real numbers says nothing of bits or classes"
-            yield Refusal(("prior", prior), ("posterior", posterior), reason)
-        reason = "a density over all of the space gives the sphere no mass"
-        yield Refusal(("prior", prior), ("posterior", "vmf"), reason)
-    yield Refusal(
-        ("prior", "autoregressive"), ("posterior", "vmf"), "the entries of a unit vector are not free, given those before"
-    )
-    for posterior in REAL_POSTERIORS:
-        reason = "the real numbers have no uniform distribution, and a box does not hold what q draws"
-        yield Refusal(("prior", "uniform"), ("posterior", posterior), reason)
-    yield Refusal(
-        ("prior", "vamp"), ("posterior", "delta"), "the prior is the mean of the posterior's densities, and a point has none"
-    )
-    for objective in ("iwae",):
-        yield Refusal(("posterior", "delta"), ("objective", objective), "a point mass has no density to weigh a sample by")
-        for posterior in DISCRETE:
-            reason = "relaxed values have no importance weights; with `estimator` 'enumerate' the two go together"
-            yield Refusal(("posterior", posterior), ("objective", objective), reason)
-    for hierarchy in ("bottom-up", "top-down", "ladder"):
-        for posterior in (*DISCRETE, "vmf"):
-            yield Refusal(("hierarchy", hierarchy), ("posterior", posterior), "the links between groups are Gaussians")
-        reason = "what is refined is one latent, on the log joint of that latent"
-        yield Refusal(("hierarchy", hierarchy), ("posterior", "semi-amortized"), reason)
-        yield Refusal(("hierarchy", hierarchy), ("prior", "uniform"), "the groups are real numbers")
-    for posterior in ("full-gaussian", "delta", "planar", "radial", "sylvester", "iaf", "spline", "mixture"):
-        reason = "only Gaussians with independent entries can be multiplied by adding precisions"
-        yield Refusal(("hierarchy", "ladder"), ("posterior", posterior), reason)
-    for hierarchy in ("bottom-up", "top-down"):
-        reason = "strata are drawn for the first group only; the groups after it would need strata of strata"
-        yield Refusal(("hierarchy", hierarchy), ("posterior", "mixture"), reason)
+def _each(role: str, kinds: Sequence[str], other: str, others: Sequence[str], reason: str) -> list[Refusal]:
+    return [Refusal((role, kind), (other, another), reason) for kind in kinds for another in others]
 
 
-REAL_POSTERIORS = (
-    "gaussian",
-    "full-gaussian",
-    "delta",
-    "planar",
-    "radial",
-    "sylvester",
-    "iaf",
-    "spline",
-    "mixture",
-    "semi-amortized",
+REFUSED: tuple[Refusal, ...] = (
+    *_each("prior", REAL_PRIORS, "posterior", DISCRETE, "a density over real numbers says nothing of bits or classes"),
+    *_each("prior", REAL_PRIORS, "posterior", ["vmf"], "a density over all of the space gives the sphere no mass"),
+    *_each("prior", ["autoregressive"], "posterior", ["vmf"], "the entries of a unit vector are not free, given those before"),
+    *_each(
+        *("prior", ["uniform"], "posterior", REAL_POSTERIORS),
+        "the real numbers have no uniform distribution, and a box does not hold what q draws",
+    ),
+    *_each(
+        *("prior", ["vamp"], "posterior", ["delta"]),
+        "the prior is the mean of the posterior's densities, and a point has none",
+    ),
+    *_each("posterior", ["delta"], "objective", ["iwae"], "a point mass has no density to weigh a sample by"),
+    *_each(
+        *("posterior", DISCRETE, "objective", ["iwae"]),
+        "relaxed values have no importance weights; with `estimator` 'enumerate' the two go together",
+    ),
+    *_each("hierarchy", HIERARCHIES, "posterior", (*DISCRETE, "vmf"), "the links between groups are Gaussians"),
+    *_each("hierarchy", HIERARCHIES, "prior", ["uniform"], "the groups are real numbers"),
+    *_each(
+        *("hierarchy", HIERARCHIES, "posterior", ["semi-amortized"]),
+        "what is refined is one latent, on the log joint of that latent",
+    ),
+    *_each(
+        *("hierarchy", ["ladder"], "posterior", ("full-gaussian", "delta", "mixture", *FLOWS)),
+        "only Gaussians with independent entries can be multiplied by adding precisions",
+    ),
+    *_each(
+        *("hierarchy", ["bottom-up", "top-down"], "posterior", ["mixture"]),
+        "strata are drawn for the first group only; the groups after it would need strata of strata",
+    ),
 )
-REFUSED: tuple[Refusal, ...] = tuple(_refusals())
 """All pairs that are refused."""
 
 

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import nn
 
+from amortized import priors
+from amortized.errors import InputError
 from amortized.models import BottomUp, Ladder, TopDown
 from amortized.models.factorizations import Factorization
 from amortized.networks import MLP, Joined
@@ -80,8 +82,8 @@ class HierarchyDescription(Description, ABC):
         return self.hidden or [[own[-1]] for _ in self.latent_dims]
 
     def top(self, inference: Factorization, site: Site) -> Site:
-        """Where the prior of the top group is put, given that of a prior whose posterior sees the data."""
-        return replace(site, event=tuple(inference.event_shapes[-1]))
+        """Where the prior of the top group is put, given where it would be if its posterior saw the data."""
+        return site
 
 
 class BottomUpHierarchy(HierarchyDescription):
@@ -104,7 +106,7 @@ class BottomUpHierarchy(HierarchyDescription):
         """Where the prior of the top group is put: its posterior sees the group below, not the data."""
         below = tuple(inference.event_shapes[-2])
         started = None if site.rows is None else lambda: [torch.randn(4096, *below)]
-        return super().top(inference, replace(site, in_shape=below, rows=started, is_bounded=False))
+        return replace(site, in_shape=below, rows=started, is_bounded=False)
 
 
 class TopDownHierarchy(HierarchyDescription):
@@ -147,7 +149,37 @@ class LadderHierarchy(HierarchyDescription):
     def top(self, inference: Factorization, site: Site) -> Site:
         """Where the prior of the top group is put: its posterior is the whole way up."""
         assert isinstance(inference, Ladder)
-        return super().top(inference, replace(site, posterior=inference.top))
+        return replace(site, posterior=inference.top)
+
+
+class MeanHierarchy(BottomUpHierarchy):
+    """A second latent that is the mean of the first: the hyperprior of the prior 'gaussian'."""
+
+    def inference(
+        self, in_shape: tuple[int, ...], latent_dim: int, network: Network, posterior: Posterior, context_features: int
+    ) -> Factorization:
+        """q(z | x) q(mu | z), the latter linear in z, as the conjugate one is."""
+        q = posterior.build(in_shape, latent_dim, network, context_features)
+        return BottomUp([q, DiagonalGaussian(MLP(latent_dim, [], context_features=context_features), latent_dim)])
+
+    def links(self, latent_dim: int, network: Network, context_features: int) -> list[nn.Module]:
+        """p(z | mu)."""
+        return [priors.Centered(latent_dim)]
+
+
+def hierarchy_of(hierarchy: HierarchyDescription | None, prior: Description | None) -> HierarchyDescription | None:
+    """The hierarchy of a model: its own, or that of a prior with a hyperprior; None for one latent.
+
+    Raises:
+        InputError: There are both.
+    """
+    if not getattr(prior, "hyperprior", False):
+        return hierarchy
+    if hierarchy is not None:
+        raise InputError(
+            "model.prior.hyperprior makes a hierarchy of its own, and model.hierarchy asks for another; leave one of the two out."
+        )
+    return MeanHierarchy()
 
 
 def between(network: Network, in_shape: int | tuple[int, ...], hidden: Widths, context_features: int = 0) -> MLP:

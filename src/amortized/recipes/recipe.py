@@ -47,6 +47,7 @@ SHORT: Mapping[str, str] = {
     "likelihood": "model.likelihood",
     "network": "model.network",
     "latent_dim": "model.latent_dim",
+    "hierarchy": "model.hierarchy",
     "context": "data.context",
     "labels": "data.labels",
     "binarize": "data.binarize",

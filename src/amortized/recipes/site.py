@@ -16,8 +16,8 @@ class Site:
         event: Shape of z.
         space: What z is, as the posterior says.
         network: The model's own, for parts that bring none.
-        context_features: Width of the encoded condition that the prior is called with; 0 where it is called with none.
         posterior: q(z | x).
+        context_features: Width of the encoded condition that the prior is called with; 0 where it is called with none.
         posterior_context: Width of the encoded condition that the posterior is called with.
         in_shape: Shape of one datum as the encoder sees it.
         rows: The training data as the encoder sees them, in batches; None where weights are loaded next.
@@ -27,8 +27,8 @@ class Site:
     event: tuple[int, ...]
     space: str
     network: Network
-    context_features: int
     posterior: nn.Module
+    context_features: int
     posterior_context: int
     in_shape: tuple[int, ...]
     rows: Callable[[], Iterable[Tensor]] | None
