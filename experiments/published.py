@@ -161,7 +161,7 @@ def produce(row: Row, seed: int, arguments: argparse.Namespace) -> bool:
         "paper": {"measure": row.measure, "nats": row.paper, "citation": row.citation},
         "seconds": {"training": trained_for(run), "evaluation": round(seconds, 1)},
         "steps": run.history[-1]["step"],
-        "commit": commit(),
+        "commit": environment.get("commit") or commit(),
         "machine": machine() | {"device": environment["device"], "threads": arguments.threads},
         "torch": torch.__version__,
         "config": run.recipe.model_dump(mode="json"),

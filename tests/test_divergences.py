@@ -89,8 +89,8 @@ def low_rank(dimension):
 
 
 BESIDE_THEIR_FAMILY = {  # tested where the family is: distributions/test_discrete.py and test_von_mises_fisher.py
-    *itertools.product((OneHot, RelaxedOneHot, EnumeratedOneHot), (OneHot,)),
-    *itertools.product((Bits, RelaxedBits, EnumeratedBits), (Bits,)),
+    *itertools.product((OneHot, RelaxedOneHot, EnumeratedOneHot), repeat=2),
+    *itertools.product((Bits, RelaxedBits, EnumeratedBits), repeat=2),
     (VonMisesFisher, SphereUniform),
 }
 

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amortized import distributions, likelihoods, networks, objectives, posteriors, priors
+    from amortized import distributions, likelihoods, models, networks, objectives, posteriors, priors
     from amortized.conditional import Conditional
     from amortized.divergences import exact_kl, gaussian_kl
     from amortized.errors import InputError
@@ -52,6 +52,7 @@ __all__ = [
     "gaussian_kl",
     "likelihoods",
     "load_run",
+    "models",
     "networks",
     "objectives",
     "posteriors",

@@ -95,9 +95,14 @@ class Latent:
 
     @cached_property
     def log_ratio(self) -> Tensor:
-        """(K, B) log p(z) - log q(z), scored under `q_path` where that is given."""
+        """(K, B) log p(z) - log q(z), scored under `q_path` where that is given.
+
+        A relaxed family is scored at the hard values that its draws stand for: a soft one lies between what p and q know.
+        """
         q = self.q if self.q_path is None else self.q_path
-        return self.p.log_prob(self.z) - q.log_prob(self.z)
+        harden = getattr(self.q, "harden", None)
+        z = self.z if harden is None else harden(self.z)
+        return self.p.log_prob(z) - q.log_prob(z)
 
     @cached_property
     def kl(self) -> Tensor:

@@ -77,8 +77,8 @@ CASES = [
     flow("Planar"),
     flow("Radial", accuracy=1e-3),
     flow("Sylvester orthogonal"),
-    flow("Sylvester householder", kind="householder", reflections=2),
-    flow("Sylvester triangular", kind="triangular"),
+    flow("Sylvester householder", variant="householder", reflections=2),
+    flow("Sylvester triangular", variant="triangular"),
     flow("InverseAutoregressive", hidden=[8], summary=4, accuracy=1e-3),
     flow("Spline", hidden=[8], summary=4, accuracy=1e-3),
 ]

@@ -55,9 +55,23 @@ def changes_nothing(prior, condition):
     assert torch.equal(prior(*condition, temperature=0.5).log_prob(z), prior(*condition).log_prob(z))
 
 
-def is_refused(prior, condition):
-    with pytest.raises(InputError, match=r"temperature 0\.5 .*leave it at 1"):
-        prior(*condition, temperature=0.5)
+def divides_the_components_parameter(name, power):
+    """The components have their `name` (concentration, logits) over a power of the temperature; at 0 they are at their modes."""
+
+    def check(prior, condition):
+        warm = prior(*condition)
+        for temperature in (0.5, 2.0):
+            other = prior(*condition, temperature=temperature)
+            assert torch.equal(other.log_weights, warm.log_weights)
+            shift = getattr(other.components, name) - getattr(warm.components, name) / temperature**power
+            if name == "logits" and len(warm.event_shape) == 2:
+                shift = shift - shift[..., :1]  # of classes they count up to a constant
+            torch.testing.assert_close(shift, torch.zeros_like(shift), rtol=0, atol=1e-5)
+        z = prior(*condition, temperature=0.0).sample((20,)).unsqueeze(-1 - len(warm.event_shape))
+        distance = (z - warm.components.mode).abs().flatten(-len(warm.event_shape)).amax(-1)
+        assert (distance.amin(-1) < 1e-5).all()
+
+    return check
 
 
 def multiplies_the_conditionals_deviation(prior, condition):
@@ -96,6 +110,14 @@ def multiplies_the_deviation_of_the_noise(prior, condition):
     torch.testing.assert_close(prior(*condition, temperature=0.0).sample(), warm.center)
 
 
+def multiplies_the_deviation_of_each_base(prior, condition):
+    warm = prior(*condition).components
+    for temperature in (0.5, 2.0):
+        other = prior(*condition, temperature=temperature).components
+        torch.testing.assert_close(other.base.stddev, temperature * warm.base.stddev)
+        torch.testing.assert_close(other.center, warm.center)
+
+
 @dataclass(frozen=True)
 class Case:
     """One way to build a prior.
@@ -132,7 +154,7 @@ def vamp(posterior: Callable, context_features: int = 0, **options):
     return make
 
 
-def vamp_case(name: str, posterior: Callable, temperature: Callable = is_refused, **options):
+def vamp_case(name: str, posterior: Callable, temperature: Callable, **options):
     context_features = options.pop("context_features", 0)
     pseudo = {key: options.pop(key) for key in ("learn_weights", "pseudo_context") if key in options}
     make = vamp(posterior, context_features, **pseudo)
@@ -169,6 +191,8 @@ def flow_case(kind: str, accuracy: float, **options):
 
 
 mixed = multiplies_the_components_deviation
+narrower = divides_the_components_parameter("concentration", 2)
+sharper = divides_the_components_parameter("logits", 1)
 
 CASES = [
     Case("StandardNormal", priors.StandardNormal),
@@ -180,10 +204,13 @@ CASES = [
     vamp_case("with learned weights", posteriors.DiagonalGaussian, mixed, learn_weights=True),
     vamp_case("given y", posteriors.DiagonalGaussian, mixed, conditional=True, context_features=C),
     vamp_case("with learned conditions", posteriors.DiagonalGaussian, mixed, context_features=C, pseudo_context=C),
-    vamp_case("of von Mises-Fisher", posteriors.VonMisesFisher, space="sphere"),
-    vamp_case("of bits", posteriors.Bernoulli, space="binary"),
-    vamp_case("of classes", lambda encoder, event: posteriors.Categorical(encoder, *event), space="categorical"),
+    vamp_case("of von Mises-Fisher", posteriors.VonMisesFisher, narrower, space="sphere"),
+    vamp_case("of bits", posteriors.Bernoulli, sharper, space="binary"),
+    vamp_case("of classes", lambda encoder, event: posteriors.Categorical(encoder, *event), sharper, space="categorical"),
     vamp_case("of full Gaussians", posteriors.FullGaussian, mixed, flat=True),
+    vamp_case(
+        "of planar flows", lambda encoder, event: posteriors.Planar(encoder, event, 2), multiplies_the_deviation_of_each_base
+    ),
     uniform_case("sphere"),
     uniform_case("binary"),
     uniform_case("categorical"),

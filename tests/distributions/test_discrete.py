@@ -13,6 +13,7 @@ from amortized.distributions import (
     draw,
     is_relaxed,
 )
+from amortized.distributions.tempering import tempered
 from amortized.divergences import exact_kl, exact_kl_elementwise
 
 B = 4
@@ -69,7 +70,10 @@ class TestFamily:
             assert kl is not None
             torch.testing.assert_close(kl, (q.log_prob(z).exp() * (q.log_prob(z) - p.log_prob(z))).sum(0))
             assert exact_kl_elementwise(q, p) is None
-            assert exact_kl(p, relaxed(value, 0.5)) is None
+        hidden = [exact_kl(p, family) for family in (hard(value), relaxed(value, 0.5), enumerated(value))]
+        assert all(
+            kl is not None and hidden[0] is not None and torch.equal(kl, hidden[0]) for kl in hidden
+        )  # how p is drawn does not matter
 
     def test_log_prob_is_linear_in_z_and_its_slope_is_the_logits(self, hard, relaxed, enumerated, event):
         q = relaxed(logits(event), 0.5)
@@ -112,6 +116,32 @@ class TestFamily:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             log_weight = q.draw(1).log_weight
         assert torch.equal(log_weight, q.draw(1).log_weight)
+
+    def test_a_temperature_divides_the_logits_and_keeps_the_way_of_drawing(self, hard, relaxed, enumerated, event):
+        value = logits(event)
+        z = hard(value).complete_support().unsqueeze(1)
+        for q in (hard(value), relaxed(value, 0.5, True), enumerated(value)):
+            cold = tempered(q, 0.25)
+            assert type(cold) is type(q)
+            assert getattr(cold, "temperature", 0.5) == 0.5  # that of the relaxation is another
+            assert getattr(cold, "hard", True)
+            torch.testing.assert_close(cold.log_prob(z).exp(), (4 * q.log_prob(z)).softmax(0))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_without_temperature_the_draws_are_the_mode(self, hard, relaxed, enumerated, event, dtype):
+        value = logits(event, dtype=dtype)
+        for q in (hard(value), relaxed(value, 0.5), enumerated(value)):
+            frozen = tempered(q, 0.0)
+            assert torch.equal(frozen.sample((100,)), q.mode.expand(100, B, *event))
+            torch.testing.assert_close(frozen.log_prob(q.mode), torch.zeros(B, dtype=dtype))
+            scores = frozen.log_prob(q.complete_support().unsqueeze(1))
+            assert scores.isfinite().all()
+            (slope,) = torch.autograd.grad(scores.sum(), value)
+            assert slope.isfinite().all()
+
+    def test_without_temperature_equal_values_are_as_probable_as_each_other(self, hard, relaxed, enumerated, event):
+        frozen = tempered(hard(torch.zeros(B, *event)), 0.0)
+        torch.testing.assert_close(frozen.mean, torch.full((B, *event), 1 / (3 if event == (2, 3) else 2)))
 
     def test_expansion_keeps_the_way_of_drawing(self, hard, relaxed, enumerated, event):
         value = logits(event, batch=())

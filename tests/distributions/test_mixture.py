@@ -3,12 +3,12 @@ import math
 import pytest
 import torch
 from torch.distributions import Categorical as Codes
-from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal
+from torch.distributions import Independent, Laplace, MixtureSameFamily, MultivariateNormal, Normal
 
 from amortized import InputError
 from amortized.distributions import Bits, Delta, EnumeratedBits, Mixture, center, draw, is_relaxed
 from amortized.distributions.discrete import RelaxedBits
-from amortized.distributions.mixture import tempered
+from amortized.distributions.tempering import tempered
 
 M, D = 5, 3
 
@@ -191,8 +191,8 @@ def test_temperature_multiplies_the_deviation_of_gaussians_whole():
         inner = family.components if isinstance(family, Mixture) else family
         cold = tempered(family, 0.5)
         torch.testing.assert_close((cold.components if isinstance(cold, Mixture) else cold).stddev, 0.5 * inner.stddev)
-    with pytest.raises(InputError, match=r"temperature 0\.5 has no meaning for a Bits.*leave it at 1"):
-        tempered(Mixture(torch.zeros(M), Bits(torch.zeros(M, D))), 0.5)
+    with pytest.raises(InputError, match=r"temperature 0\.5 has no meaning for a Laplace.*leave it at 1"):
+        tempered(Mixture(torch.zeros(M), Laplace(torch.zeros(M), 1.0)), 0.5)
 
 
 @pytest.mark.parametrize(("weights", "batch"), [(3, (5,)), (5, ())])

@@ -4,6 +4,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from amortized.distributions import Transformed, center
 from amortized.distributions import transforms as maps
+from amortized.distributions.tempering import tempered
 from amortized.divergences import exact_kl
 
 B, D = 3, 2
@@ -90,6 +91,19 @@ def test_a_draw_that_became_a_leaf_gets_its_own_gradient(parameters):
     assert gradient.abs().sum() > 0
 
 
+def test_a_draw_whose_gradient_is_retained_gets_its_own_gradient(parameters):
+    q = build(parameters)
+    z, same = q.rsample((4,)), None
+    by_total = torch.autograd.grad(q.log_prob(z).sum(), parameters, retain_graph=True)[0]
+    assert inverses(q) == 0
+    z.retain_grad()
+    score = q.log_prob(z).sum()
+    (direct,) = torch.autograd.grad(score, z, retain_graph=True)
+    same = z.detach().requires_grad_()
+    torch.testing.assert_close(direct, torch.autograd.grad(q.log_prob(same).sum(), same)[0])
+    torch.testing.assert_close(torch.autograd.grad(score, parameters)[0], by_total)
+
+
 def test_a_draw_that_was_changed_in_place_is_another_point(parameters):
     q = build(parameters)
     with torch.no_grad():
@@ -104,6 +118,14 @@ def test_draws_in_inference_mode_are_remembered_too(parameters):
         z = q.sample((4,))
         torch.testing.assert_close(q.log_prob(z), q.log_prob(z.clone()))
     assert inverses(q) == 1
+
+
+def test_a_temperature_is_that_of_its_base(parameters):
+    q = build(parameters)
+    z = torch.randn(4, B, D, dtype=torch.float64)
+    cold = Transformed(Independent(Normal(parameters[0], 0.5 * parameters[1].exp()), 1), q.transform)
+    assert torch.equal(tempered(q, 0.5).log_prob(z), cold.log_prob(z))
+    assert torch.equal(tempered(q, 0.0).sample((4,)), center(q).expand(4, B, D))
 
 
 def test_its_mean_is_not_known_and_its_center_is_the_image_of_the_mean(parameters):

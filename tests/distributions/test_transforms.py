@@ -91,6 +91,53 @@ def test_the_solution_has_the_gradient_of_the_implicit_function():
     assert torch.autograd.gradcheck(solve, (c, m))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, at its first forward mode
+def test_the_solution_has_derivatives_of_every_order():
+    c, m = numbers(6).requires_grad_(), (numbers(6).exp() - 0.9).requires_grad_()
+    assert torch.autograd.gradgradcheck(solve, (c, m))
+    assert torch.autograd.gradcheck(solve, (c, m), check_forward_ad=True)
+    (first,) = torch.autograd.grad(solve(c, m).sum(), c, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), c, create_graph=True)
+    (third,) = torch.autograd.grad(second.sum(), c)
+    h, t = 1e-4, c.detach()
+    shifted = []
+    for point in (t + h, t - h):
+        point.requires_grad_()
+        (slope,) = torch.autograd.grad(solve(point, m).sum(), point, create_graph=True)
+        shifted.append(torch.autograd.grad(slope.sum(), point)[0])
+    torch.testing.assert_close(third, (shifted[0] - shifted[1]) / (2 * h), rtol=1e-5, atol=1e-5)
+
+
+def test_the_solution_is_found_and_differentiated_row_by_row():
+    c, m = numbers(6), numbers(6).exp() - 0.9
+    together = torch.func.vmap(torch.func.grad(solve, argnums=(0, 1)))(c, m)
+    for index, gradients in enumerate(zip(*together, strict=True)):
+        alone = torch.func.grad(solve, argnums=(0, 1))(c[index], m[index])
+        torch.testing.assert_close(gradients, alone)
+    torch.testing.assert_close(torch.func.vmap(solve, (0, None))(c, m[0]), solve(c, m[0]))
+
+
+@pytest.mark.parametrize("kind", ["planar", "radial", "sylvester, orthogonal", "sylvester, householder", "chain"])
+def test_the_second_derivatives_of_the_inverse_are_right(kind):
+    torch.manual_seed(0)
+    transform, z = MAKERS[kind](1.0), numbers(2, D).requires_grad_()
+    assert torch.autograd.gradgradcheck(transform.inverse_and_ladj, (z,))
+    assert torch.autograd.gradgradcheck(transform.call_and_ladj, (z,))
+
+
+def test_the_second_derivatives_in_the_parameters_are_right():
+    torch.manual_seed(0)
+    u, w, b, z = (value.requires_grad_() for value in (numbers(D), numbers(D), numbers(), numbers(2, D)))
+    assert torch.autograd.gradgradcheck(lambda *values: maps.Planar(*values[:3]).inverse_and_ladj(values[3]), (u, w, b, z))
+
+
+def test_the_slope_is_smooth_at_zero_where_flows_start():
+    t, s = torch.zeros(1, dtype=torch.float64), torch.tensor([0.3], dtype=torch.float64)
+    curvature = torch.autograd.functional.hessian(lambda t: log_slope(t, s).sum(), t)
+    assert isinstance(curvature, torch.Tensor)
+    torch.testing.assert_close(curvature.squeeze(), (2 * (1 - s) / s).squeeze())
+
+
 def test_the_slope_keeps_its_digits_where_it_is_least():
     slope = log_slope(torch.tensor([0.0, 1e-3]), torch.tensor(MIN_SLOPE)).exp()
     torch.testing.assert_close(slope, torch.tensor([MIN_SLOPE, MIN_SLOPE + (1 - MIN_SLOPE) * 1e-6]), rtol=1e-6, atol=0)

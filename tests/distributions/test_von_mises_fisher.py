@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from amortized.distributions import SphereUniform, VonMisesFisher, bessel
 from amortized.distributions.colatitude import angle_slope, draw_angle
 from amortized.distributions.sphere import unit_vector
+from amortized.distributions.tempering import tempered
 from amortized.divergences import exact_kl
 from amortized.errors import InputError
 
@@ -256,6 +257,42 @@ def test_the_density_can_be_scored_at_foreign_points_with_a_gradient():
     expected = q.concentration.unsqueeze(-1) * q.loc  # of k mu^T z; the two differ only off the sphere
     tangent = expected - (expected * z).sum(-1, keepdim=True) * z
     torch.testing.assert_close(gradient - along * z, tangent, rtol=1e-5, atol=1e-6)
+
+
+def test_the_pathwise_gradient_goes_through_the_transforms_of_functions():
+    k = real(0.5, 30.0)
+
+    def cosine(k):
+        torch.manual_seed(0)
+        return draw_angle(k, 5, torch.Size((3, 2))).cos().sum()
+
+    leaf = k.clone().requires_grad_()
+    torch.testing.assert_close(torch.func.grad(cosine)(k), torch.autograd.grad(cosine(leaf), leaf)[0])
+
+
+def test_a_temperature_divides_the_concentration_by_its_square():
+    q = family(3, 20.0)
+    torch.testing.assert_close(tempered(q, 0.5).log_prob(q.loc), family(3, 80.0).log_prob(q.loc))
+    assert torch.equal(tempered(q, 0.5).mode, q.mode)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", [0.0, 1e-300])
+@pytest.mark.parametrize("dimension", [2, 3, 50])
+def test_without_temperature_the_draws_are_the_mean_direction(dimension, temperature, dtype):
+    loc, k = family(dimension, 1.0).loc.to(dtype), torch.tensor(0.1, dtype=dtype, requires_grad=True)
+    q = tempered(VonMisesFisher(loc, k), temperature)
+    z = q.rsample((100,))
+    assert (z - loc).abs().max() < 20 * torch.finfo(dtype).eps
+    assert q.log_prob(z).isfinite().all()
+    (slope,) = torch.autograd.grad(z.sum() + q.log_prob(z.detach()).sum(), k)
+    assert slope.isfinite()
+
+
+def test_the_uniform_distribution_has_no_direction_to_gather_at():
+    q = tempered(VonMisesFisher(real(0.0, 0.0, 1.0), real(0.0).squeeze()), 0.0)
+    assert isinstance(q, VonMisesFisher)
+    assert q.concentration == 0
 
 
 def test_shapes_and_expansion():

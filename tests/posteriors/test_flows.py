@@ -18,8 +18,8 @@ KINDS = {
     "planar": partial(Planar, flows=2),
     "radial": partial(Radial, flows=2),
     "sylvester, orthogonal": partial(Sylvester, flows=2, width=2),
-    "sylvester, householder": partial(Sylvester, flows=2, kind="householder", reflections=2),
-    "sylvester, triangular": partial(Sylvester, flows=2, kind="triangular"),
+    "sylvester, householder": partial(Sylvester, flows=2, variant="householder", reflections=2),
+    "sylvester, triangular": partial(Sylvester, flows=2, variant="triangular"),
     "iaf": partial(InverseAutoregressive, flows=2, hidden=[8], summary=4),
     "spline": partial(Spline, flows=2, hidden=[8], summary=4),
 }
@@ -103,6 +103,26 @@ def test_the_last_draw_and_a_copy_of_it_have_the_same_density_and_gradient(poste
     )
     for first, second in pairs:
         torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_in_a_draw_is_that_of_its_detached_copy(make):
+    """The remembered score has the total derivative alone: that in z, along z's own path, and that in the parameters."""
+    posterior, x = build(make), inputs(B)
+    parameters = tuple(posterior.parameters())
+    q = posterior(x)
+    z = q.rsample()
+    total = torch.autograd.grad(q.log_prob(z).sum(), parameters, retain_graph=True)
+    point = z.detach().requires_grad_()
+    score = q.log_prob(point).sum()
+    (slope,) = torch.autograd.grad(score, point, retain_graph=True)
+    at_fixed_z = torch.autograd.grad(score, parameters, retain_graph=True)
+    along = torch.autograd.grad(z, parameters, slope)
+    for whole, direct, path in zip(total, at_fixed_z, along, strict=True):
+        torch.testing.assert_close(whole, direct + path, rtol=1e-6, atol=1e-7)
+    step = 1e-5 * torch.randn_like(z)
+    with torch.no_grad():
+        change = q.log_prob(point + step).sum() - q.log_prob(point - step).sum()
+    torch.testing.assert_close(change, 2 * (slope * step).sum(), rtol=1e-4, atol=1e-9)
 
 
 def test_the_gradient_at_foreign_points_agrees_with_finite_differences(make):
@@ -193,7 +213,7 @@ def test_the_options_reach_the_maps():
     narrow, wide = (Sylvester(MLP(X, [8]), D, width=width).head.output.weight.shape[0] for width in (1, 3))
     assert narrow == 2 * D + 4 * (D + 3 * 1)
     assert wide == 2 * D + 4 * (3 * D + 3 * 3 + 2 * 3)
-    householder = Sylvester(MLP(X, [8]), D, kind="householder", reflections=2)
+    householder = Sylvester(MLP(X, [8]), D, variant="householder", reflections=2)
     assert householder.head.output.weight.shape[0] == 2 * D + 4 * (2 * D + 5 * D)
 
 
@@ -201,10 +221,10 @@ def test_the_options_reach_the_maps():
     ("options", "message"),
     [
         ({"flows": 0}, "flows is 0"),
-        ({"kind": "cayley"}, "'cayley'"),
+        ({"variant": "cayley"}, "'cayley'"),
         ({"width": 4}, "it is 4"),
         ({"width": 0}, "it is 0"),
-        ({"kind": "triangular", "width": 2}, "belongs to"),
+        ({"variant": "triangular", "width": 2}, "belongs to"),
         ({"reflections": 2}, "belongs to"),
     ],
 )

@@ -140,3 +140,100 @@ def test_the_path_gradient_is_that_of_a_constant_q():
 def test_options_that_mean_nothing_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         posteriors.SemiAmortized(MLP(X, [8]), D, **options)
+
+
+def test_by_default_the_true_bound_is_not_lowered():
+    """On a decoder that bends, whose log joint is no quadratic: what the climb sees is not the bound, but near it."""
+    torch.manual_seed(0)
+    x = (torch.randn(64, 2) @ torch.randn(2, 10)).tanh() + 0.1 * torch.randn(64, 10)
+    posterior = posteriors.SemiAmortized(MLP(10, [32]), 4)
+    model = VAE(priors.StandardNormal(4), posterior, likelihoods.Gaussian(MLP(4, [32], activation="tanh"), 10, scale=0.3))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    posterior.steps = 0
+    for _ in range(200):
+        optimizer.zero_grad()
+        (-elbo(model.terms(x)).mean()).backward()
+        optimizer.step()
+    bounds = {}
+    with torch.no_grad():
+        for steps in (0, 5, 30):
+            posterior.steps = steps
+            bounds[steps] = elbo(model.eval().terms(x, samples=2000)).mean()
+    assert bounds[0] + 0.02 < bounds[5] < bounds[30] + 0.05
+
+
+def test_in_evaluation_it_is_a_function_of_the_datum():
+    torch.manual_seed(0)
+    for noise in ("cubature", "gaussian"):
+        posterior = posteriors.SemiAmortized(MLP(X, [8]), D, noise=noise)
+        model = VAE(priors.StandardNormal(D), posterior, likelihoods.Bernoulli(MLP(D, [8]), X)).eval()
+        x = torch.rand(6, X).round()
+        together = model.posterior(x).mean
+        torch.testing.assert_close(together[2:4], model.posterior(x[2:4]).mean, rtol=1e-4, atol=1e-5)
+
+
+def test_the_scale_of_a_batch_is_refused():
+    with pytest.raises(InputError, match="climbs the bound of each datum by itself"):
+        VAE(
+            priors.StandardNormal(D),
+            posteriors.SemiAmortized(MLP(X, [8]), D),
+            likelihoods.Gaussian(MLP(D, [8]), X, scale="optimal"),
+        )
+
+
+def test_the_prior_is_asked_once_for_all_the_steps():
+    posterior = posteriors.SemiAmortized(MLP(X, [8]), D, steps=5)
+    prior = priors.Vamp(posterior, torch.randn(4, X))
+    model = VAE(prior, posterior, likelihoods.Gaussian(MLP(D, [8]), X))
+    calls = []
+    prior.register_forward_hook(lambda *_: calls.append(1))
+    elbo(model.terms(torch.randn(3, X))).sum().backward()
+    assert len(calls) == 2  # for the climb, held still, and for the terms
+
+
+def test_inference_mode_says_what_to_use_instead(linear_gaussian):
+    model, x = semi(linear_gaussian, steps=2).eval(), linear_gaussian.sample(4)
+    with torch.inference_mode(), pytest.raises(InputError, match=r"takes gradient steps.*use torch.no_grad\(\)"):
+        model.posterior(x)
+
+
+def test_a_transform_of_functions_says_what_to_use_instead(linear_gaussian):
+    model, x = semi(linear_gaussian, steps=2), linear_gaussian.sample(4)
+    with pytest.raises(InputError, match=r"inside torch\.func.*use torch\.autograd\.grad"):
+        torch.func.grad(lambda x: model.posterior(x).mean.sum())(x)
+
+
+def test_end_to_end_it_goes_through_a_transform_of_functions(linear_gaussian):
+    model, x = semi(linear_gaussian, steps=2, noise="cubature", end_to_end=True), linear_gaussian.sample(4)
+
+    def total(x):
+        torch.manual_seed(0)
+        return model.posterior(x).mean.sum()
+
+    leaf = x.clone().requires_grad_()
+    torch.testing.assert_close(torch.func.grad(total)(x), torch.autograd.grad(total(leaf), leaf)[0])
+
+
+def test_what_is_refined_keeps_the_contract_of_a_posterior():
+    """Saved and loaded the same, in bfloat16 a distribution in float32, in float64 the same as in float32, a batch of one."""
+    torch.manual_seed(0)
+
+    def make():
+        return VAE(
+            priors.StandardNormal(D), posteriors.SemiAmortized(MLP(X, [8]), D), likelihoods.Gaussian(MLP(D, [8]), X)
+        ).eval()
+
+    model, other, x = make(), make(), torch.randn(6, X)
+    other.load_state_dict(model.state_dict())
+    q = model.posterior(x)
+    assert torch.equal(q.mean, other.posterior(x).mean)
+    torch.testing.assert_close(model.posterior(x[:1]).mean, q.mean[:1], rtol=1e-4, atol=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = model.posterior(x)
+    assert rounded.mean.dtype == torch.float32
+    torch.testing.assert_close(rounded.mean, q.mean, rtol=0.1, atol=0.1)
+    model.double().train()
+    terms = model.terms(x.double(), samples=3)
+    assert terms.log_w.dtype == torch.float64
+    elbo(terms).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in model.parameters())

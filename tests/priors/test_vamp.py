@@ -151,7 +151,9 @@ def test_pseudo_inputs_are_never_used_outside_their_range():
     assert (prior.pseudo_inputs.abs() > 1).any()
 
 
-def test_a_pseudo_input_waits_at_its_bound_and_comes_back_at_once():
+def identity_vamp(low=0.0, high=1.0):
+    """A prior of one component, N(u, I) at its pseudo-input u."""
+
     class Identity(nn.Module):
         out_features = X
 
@@ -162,15 +164,75 @@ def test_a_pseudo_input_waits_at_its_bound_and_comes_back_at_once():
     with torch.no_grad():
         posterior.head.output.weight.zero_()[:X].copy_(torch.eye(X))
         posterior.get_parameter("head.output.bias").zero_()
-    prior = Vamp(posterior, torch.full((1, X), 0.5), 0.0, 1.0)
+    return Vamp(posterior, torch.full((1, X), 0.5), low, high)
+
+
+def descend(prior, target, steps, project=True):
     optimizer = torch.optim.SGD([prior.pseudo_inputs], 0.1)
+    for step in range(steps):
+        if project:
+            prior.at_step(step)
+            assert torch.equal(prior.pseudo_inputs, prior.inputs())
+        optimizer.zero_grad()
+        (-prior().log_prob(torch.full((X,), target))).backward()
+        optimizer.step()
+
+
+def test_a_pseudo_input_waits_at_its_bound_and_comes_back_at_once():
+    prior = identity_vamp()
     for target, steps, end in ((5.0, 20, 1.0), (0.3, 80, 0.3), (-5.0, 20, 0.0), (0.3, 80, 0.3)):
-        for _ in range(steps):
-            optimizer.zero_grad()
-            (-prior().log_prob(torch.full((X,), target))).backward()
-            optimizer.step()
-            assert prior.pseudo_inputs.abs().max() < 1.6  # at most one step outside
+        descend(prior, target, steps)
+        assert prior.pseudo_inputs.abs().max() < 1.6  # at most one step outside
         torch.testing.assert_close(prior.inputs(), torch.full((1, X), end), rtol=0, atol=1e-3)
+
+
+def test_without_a_projection_a_pseudo_input_drifts_and_what_is_used_stays_inside():
+    prior = identity_vamp()
+    descend(prior, 5.0, 20, project=False)
+    assert prior.pseudo_inputs.min() > 3
+    assert torch.equal(prior.inputs(), torch.ones(1, X))
+    prior.at_step(0)
+    assert torch.equal(prior.pseudo_inputs.detach(), torch.ones(1, X))
+
+
+def test_the_mean_of_the_gradients_of_shards_is_the_gradient_of_the_whole_batch():
+    """What processes average: also at the bounds, where pseudo-inputs that are rows of binary data start."""
+    prior = Vamp(vamp().posterior, (torch.rand(M, X) > 0.5).float(), 0.0, 1.0).double()
+    z = 3 * torch.randn(8, D, dtype=torch.float64)
+
+    def gradient(rows):
+        (value,) = torch.autograd.grad(prior().log_prob(rows).mean(), prior.pseudo_inputs)
+        return value
+
+    whole = gradient(z)
+    assert (whole > 0).any()
+    assert (whole < 0).any()
+    torch.testing.assert_close((gradient(z[:4]) + gradient(z[4:])) / 2, whole)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-torch.inf, torch.inf), (0.0, torch.inf), (-torch.inf, 0.0), (-0.5, 0.5)])
+def test_a_step_projects_into_any_range_and_leaves_what_is_inside(low, high):
+    prior, away = vamp(low=low, high=high), 3 * torch.randn(M, X)
+    with torch.no_grad():
+        prior.pseudo_inputs.copy_(away)
+    (slope,) = torch.autograd.grad(prior.inputs().sum(), prior.pseudo_inputs)
+    assert torch.equal(slope, torch.ones(M, X))
+    prior.at_step(0)
+    assert torch.equal(prior.pseudo_inputs.detach(), away.clamp(low, high))
+    assert prior.pseudo_inputs.requires_grad
+    assert prior.pseudo_inputs.is_leaf
+
+
+def test_it_goes_through_the_transforms_of_functions():
+    prior, z = vamp(low=-0.5, high=0.5), torch.randn(B, D)
+    start = prior.pseudo_inputs.detach()
+
+    def score(inputs, point):
+        return torch.func.functional_call(prior, {"pseudo_inputs": inputs}).log_prob(point)
+
+    each = torch.func.vmap(torch.func.grad(score), (None, 0))(start, z)
+    (total,) = torch.autograd.grad(prior().log_prob(z).sum(), prior.pseudo_inputs)
+    torch.testing.assert_close(each.sum(0), total, rtol=1e-4, atol=1e-5)
 
 
 def test_what_was_encoded_is_kept_in_evaluation_until_something_changes():
@@ -257,10 +319,19 @@ def test_a_mixture_posterior_is_tempered_within_its_components():
     torch.testing.assert_close(cold.components.stddev, 0.5 * warm.components.stddev)
 
 
-@pytest.mark.parametrize("kind", ["planar", "sphere", "bits"])
-def test_other_families_have_no_temperature(kind):
-    with pytest.raises(InputError, match="only for Gaussians; leave it at 1"):
-        vamp(kind)(temperature=0.5)
+@pytest.mark.parametrize("kind", POSTERIORS)
+def test_every_posterior_has_a_temperature(kind):
+    prior = vamp(kind).eval()
+    with torch.no_grad():
+        plain, cold, frozen = prior(), prior(temperature=0.5), prior(temperature=0.0)
+        z = points(kind, 2, B)
+        assert cold.log_prob(z).isfinite().all()
+        assert not torch.allclose(cold.log_prob(z), plain.log_prob(z))
+        assert prior(temperature=0.5).sample((4,)).shape == (4, *prior.event_shape)
+        draws = frozen.sample((64,))
+    if kind == "mixture":
+        return  # at each of whose components' means it stands still
+    assert len(draws.flatten(1).unique(dim=0).mul(1e4).round().unique(dim=0)) <= M
 
 
 def test_convolutional_inputs_keep_their_shape():

@@ -85,6 +85,33 @@ def test_a_prior_that_is_not_conditioned_works_beside_parts_that_are():
         assert run.sample(4, context={"label": 2}).shape == (4, 4)
 
 
+def test_a_vamp_prior_starts_at_rows_from_all_over_the_data_as_many_as_there_are():
+    x = np.repeat(np.eye(4, dtype=np.float32), 100, 0)  # sorted by class
+    data = {"train_x": x, "test_x": x}
+    few = fit(data, prior={"kind": "vamp", "components": 40}, likelihood="bernoulli", latent_dim=2, steps=1, quiet=True)
+    assert isinstance(few.model, VAE)
+    started = few.model.parts["prior"].get_parameter("pseudo_inputs")
+    assert ((started.detach() > 0.5).float().mean(0) > 0.05).all()
+    every = fit(data, prior="vamp", likelihood="bernoulli", latent_dim=2, steps=1, quiet=True)
+    assert isinstance(every.model, VAE)
+    assert len(every.model.parts["prior"].get_parameter("pseudo_inputs")) == 360  # a tenth is kept for validation
+    assert every.recipe.model is not None
+    assert every.recipe.model.prior.components == 360  # pyright: ignore
+
+
+def test_the_encoder_of_a_ladder_may_have_a_network_of_its_own():
+    posterior = {"kind": "gaussian", "network": {"kind": "mlp", "hidden": [7]}}
+    run = fit(REAL, hierarchy="ladder", posterior=posterior, latent_dim=2, steps=1, quiet=True)
+    assert run.model.parts["posterior"].networks[0].out_features == 7  # pyright: ignore
+
+
+def test_the_condition_reaches_the_links_under_a_prior_that_takes_none():
+    arrays = {"x": np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32), "y": np.arange(40) % 3}
+    options = {"model.condition": ["prior", "likelihood"], "hierarchy": "top-down", "latent_dim": 2}
+    run = fit(arrays, context=["label"], steps=2, batch_size=16, quiet=True, **options)
+    assert run.sample(4, context={"label": 2}).shape == (4, 4)
+
+
 SUITED = {
     "vae": REAL,
     "conv-vae": LEVELS,
@@ -108,7 +135,9 @@ SUITED = {
     "pixelvae": BINARY,
     "semi-amortized": LEVELS,
 }
-SHORTENED = {"semi-amortized": {"posterior.steps": 2, "likelihood.layers": 2}}  # seconds in the place of a minute
+SHORTENED = {
+    "semi-amortized": {"posterior.steps": 1, "likelihood.layers": 2, "latent_dim": 4}
+}  # seconds in the place of a minute
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -2,7 +2,7 @@
 
 from amortized.distributions.autoregressive import Autoregressive
 from amortized.distributions.beta import Beta
-from amortized.distributions.center import center
+from amortized.distributions.center import center, in_support, representative
 from amortized.distributions.chain import Chain
 from amortized.distributions.continuous_bernoulli import ContinuousBernoulli
 from amortized.distributions.counts import Binomial, NegativeBinomial, Poisson
@@ -52,7 +52,9 @@ __all__ = [
     "ZeroInflatedNegativeBinomial",
     "center",
     "draw",
+    "in_support",
     "is_point_mass",
     "is_relaxed",
     "masked_log_prob",
+    "representative",
 ]

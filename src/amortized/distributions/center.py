@@ -1,4 +1,4 @@
-"""The one value that stands for a distribution when it is shown."""
+"""The one value that stands for a distribution when it is shown, or when something is made of it."""
 
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -25,3 +25,25 @@ def center(p: Distribution) -> Tensor:
         if value is not None and not value.isnan().any():  # torch's way of saying that a family has no mean
             return value
     return p.sample()
+
+
+def representative(p: Distribution) -> Tensor:
+    """A value that p can take: its center where that lies in the support, its mode where it does not (classes, a sphere).
+
+    Args:
+        p: Any distribution.
+
+    Returns:
+        (*batch, *event).
+    """
+    value = center(p)
+    return value if in_support(p, value) else p.mode
+
+
+def in_support(p: Distribution, value: Tensor) -> bool:
+    """Whether all of `value` (*sample_shape, *batch, *event) lies where p can; true where p does not say where that is."""
+    try:
+        support = p.support
+    except NotImplementedError:
+        return True
+    return support is None or bool(support.check(value).all())

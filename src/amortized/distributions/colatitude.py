@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from amortized.distributions.bessel import in_float64, shortfall
+from amortized.distributions.bessel import cumulants, in_float64
 
 MAX_ROUNDS = 100  # a proposal is refused with probability 0.35 at most: never a hundred times
 NODES = 32
@@ -66,7 +66,7 @@ def angle_slope(angle: Tensor, concentration: Tensor, dimension: int) -> Tensor:
         dimension: The dimension D of the space around the sphere.
     """
     theta, k = in_float64(angle.detach()).unsqueeze(-1), in_float64(concentration.detach()).unsqueeze(-1)
-    mean_h = shortfall(k, dimension)
+    mean_h = cumulants(k, dimension).shortfall
     h = 2 * torch.sin(theta / 2).square()
     left = h < mean_h
     direction = torch.where(left, -1.0, 1.0)
@@ -94,10 +94,13 @@ class _ImplicitAngle(Function):
     """The angle as it is, with the gradient of its quantile in the concentration."""
 
     @staticmethod
-    def forward(ctx: Any, angle: Tensor, concentration: Tensor, dimension: int) -> Tensor:
-        ctx.save_for_backward(angle, concentration)
-        ctx.dimension = dimension
+    def forward(angle: Tensor, concentration: Tensor, dimension: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return angle.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        angle, concentration, ctx.dimension = inputs
+        ctx.save_for_backward(angle, concentration)
 
     @staticmethod
     @once_differentiable

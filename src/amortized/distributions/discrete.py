@@ -20,12 +20,18 @@ three ways of drawing:
 et al., definition 1) is not what a discrete prior can be compared with.
 """
 
+import itertools
+from collections.abc import Callable
+from typing import Any, Self
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 from torch.nn.functional import logsigmoid, one_hot, softplus
 
 from amortized.distributions.drawing import Draw
+from amortized.distributions.tempering import divided
+from amortized.distributions.vertices import positive, straight_through, uniform, vertex
 
 EMPTY = torch.Size()
 
@@ -68,7 +74,12 @@ class _OneHots(_Discrete):
     @property
     def mode(self) -> Tensor:
         """(*batch, D, C) the most probable class of each variable, one-hot."""
-        return _vertex(self.logits)
+        return vertex(self.logits)
+
+    def tempered(self, temperature: float) -> Self:
+        """The logits over the temperature: 0 is the mode, or the modes, each as probable as another."""
+        best = self.logits.detach().amax(-1, keepdim=True)  # so that what is cut off are the improbable classes
+        return self._with(divided(self.logits - best, temperature))
 
     def entropy(self) -> Tensor:
         """(*batch) nats."""
@@ -87,10 +98,10 @@ class _OneHots(_Discrete):
     @torch.no_grad()
     def sample(self, sample_shape=EMPTY) -> Tensor:
         """(*sample_shape, *batch, D, C) one-hot values, without gradient."""
-        return _vertex(self._noisy(sample_shape))
+        return vertex(self._noisy(sample_shape))
 
     def _noisy(self, sample_shape) -> Tensor:
-        noise = _uniform(self.logits, self._extended_shape(torch.Size(sample_shape)))
+        noise = uniform(self.logits, self._extended_shape(torch.Size(sample_shape)))
         return self.logits - noise.log_().neg_().log_()
 
 
@@ -109,7 +120,11 @@ class _ManyBits(_Discrete):
     @property
     def mode(self) -> Tensor:
         """(*batch, D) the more probable value of each bit; 0 where both are as probable."""
-        return _positive(self.logits)
+        return positive(self.logits)
+
+    def tempered(self, temperature: float) -> Self:
+        """The logits over the temperature: 0 is the mode; a bit of probability 1/2 keeps it."""
+        return self._with(divided(self.logits, temperature))
 
     def entropy(self) -> Tensor:
         """(*batch) nats."""
@@ -128,10 +143,10 @@ class _ManyBits(_Discrete):
     @torch.no_grad()
     def sample(self, sample_shape=EMPTY) -> Tensor:
         """(*sample_shape, *batch, D) values 0 and 1, without gradient."""
-        return _positive(self._noisy(sample_shape))
+        return positive(self._noisy(sample_shape))
 
     def _noisy(self, sample_shape) -> Tensor:
-        return self.logits + _uniform(self.logits, self._extended_shape(torch.Size(sample_shape))).logit_()
+        return self.logits + uniform(self.logits, self._extended_shape(torch.Size(sample_shape))).logit_()
 
 
 class OneHot(_OneHots):
@@ -182,7 +197,11 @@ class RelaxedOneHot(_OneHots):
         """(*sample_shape, *batch, D, C) in the simplex, or one-hot where `hard`, with the relaxation's gradient."""
         noisy = self._noisy(sample_shape)
         soft = (noisy / self.temperature).softmax(-1)
-        return _straight_through(_vertex(noisy), soft) if self.hard else soft
+        return straight_through(vertex(noisy), soft) if self.hard else soft
+
+    def harden(self, z: Tensor) -> Tensor:
+        """The vertex next to each relaxed value, an exact draw of the hard family, with the relaxed value's gradient."""
+        return straight_through(vertex(z), z)
 
     def _with(self, logits: Tensor) -> "RelaxedOneHot":
         return RelaxedOneHot(logits, self.temperature, self.hard)
@@ -208,7 +227,11 @@ class RelaxedBits(_ManyBits):
         """(*sample_shape, *batch, D) in [0, 1], or 0 and 1 where `hard`, with the relaxation's gradient."""
         noisy = self._noisy(sample_shape)
         soft = (noisy / self.temperature).sigmoid()
-        return _straight_through(_positive(noisy), soft) if self.hard else soft
+        return straight_through(positive(noisy), soft) if self.hard else soft
+
+    def harden(self, z: Tensor) -> Tensor:
+        """The vertex next to each relaxed value, an exact draw of the hard family, with the relaxed value's gradient."""
+        return straight_through(positive(z - 0.5), z)
 
     def _with(self, logits: Tensor) -> "RelaxedBits":
         return RelaxedBits(logits, self.temperature, self.hard)
@@ -238,24 +261,6 @@ class EnumeratedBits(_ManyBits):
         return _enumerate(self, torch.stack((logsigmoid(-self.logits), logsigmoid(self.logits)), -1))
 
 
-def _uniform(like: Tensor, shape: torch.Size) -> Tensor:
-    # neither 0 nor 1, where the noise that is made of it would be infinite
-    digits = torch.finfo(like.dtype)
-    return torch.rand(shape, dtype=like.dtype, device=like.device).clamp_(digits.tiny, 1 - digits.eps / 2)
-
-
-def _vertex(scores: Tensor) -> Tensor:
-    return one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype)
-
-
-def _positive(scores: Tensor) -> Tensor:
-    return (scores > 0).to(scores.dtype)
-
-
-def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    return hard + (soft - soft.detach())  # in this order the value is exactly `hard`
-
-
 def _enumerate(q: _OneHots | _ManyBits, log_probabilities: Tensor) -> Draw:
     """Every value of q, by the (*batch, D, C) log-probabilities of its variables."""
     log_weight, *others = log_probabilities.unbind(-2)  # added up: autocast would round a matrix product to bfloat16
@@ -266,17 +271,24 @@ def _enumerate(q: _OneHots | _ManyBits, log_probabilities: Tensor) -> Draw:
     return Draw(each.expand(-1, *q.batch_shape, *q.event_shape), log_weight.movedim(-1, 0), is_complete=True)
 
 
-@register_kl(OneHot, OneHot)
-@register_kl(RelaxedOneHot, OneHot)
-@register_kl(EnumeratedOneHot, OneHot)
-def _kl_one_hot(q: _OneHots, p: OneHot) -> Tensor:
+def _register_all(*families: type[Distribution]) -> Callable[[Any], Any]:
+    """Register a closed form for every pair of families that differ only in how they are drawn."""
+
+    def register(function: Any) -> Any:
+        for q, p in itertools.product(families, families):
+            register_kl(q, p)(function)
+        return function
+
+    return register
+
+
+@_register_all(OneHot, RelaxedOneHot, EnumeratedOneHot)
+def _kl_one_hot(q: _OneHots, p: _OneHots) -> Tensor:
     return (q.mean * (q.logits.log_softmax(-1) - p.logits.log_softmax(-1))).sum((-2, -1))
 
 
-@register_kl(Bits, Bits)
-@register_kl(RelaxedBits, Bits)
-@register_kl(EnumeratedBits, Bits)
-def _kl_bits(q: _ManyBits, p: Bits) -> Tensor:
+@_register_all(Bits, RelaxedBits, EnumeratedBits)
+def _kl_bits(q: _ManyBits, p: _ManyBits) -> Tensor:
     one = q.mean * (logsigmoid(q.logits) - logsigmoid(p.logits))
     zero = (-q.logits).sigmoid() * (logsigmoid(-q.logits) - logsigmoid(-p.logits))
     return (one + zero).sum(-1)

@@ -21,9 +21,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, Independent, MultivariateNormal, Normal, constraints
+from torch.distributions import Categorical, Distribution, Independent, Normal, constraints
 
 from amortized.distributions.drawing import Draw, draw, is_relaxed
+from amortized.distributions.tempering import tempered
 from amortized.errors import InputError
 
 EMPTY = torch.Size()
@@ -85,6 +86,10 @@ class Mixture(Distribution):
         """The same over a larger batch."""
         shape = torch.Size((*batch_shape, self.log_weights.shape[-1]))
         return Mixture(self.log_weights.expand(shape), self.components.expand(shape))
+
+    def tempered(self, temperature: float) -> "Mixture":
+        """The mixture of the components at a temperature, by the same weights."""
+        return Mixture(self.log_weights, tempered(self.components, temperature))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """(*sample_shape, *batch) log-density in nats of (*sample_shape, *batch, *event)."""
@@ -156,23 +161,6 @@ class Mixture(Distribution):
             for piece in points.split(max(1, LARGEST_PRODUCT // len(loc)))
         ]
         return torch.cat(pieces).reshape(value.shape[: value.ndim - len(self.event_shape)])
-
-
-def tempered(p: Distribution, temperature: float) -> Distribution:
-    """A Gaussian, or a mixture of Gaussians, with the standard deviation of every component multiplied by `temperature`.
-
-    Raises:
-        InputError: It is neither, and has no standard deviation that could be multiplied without changing its family.
-    """
-    if type(p) is Normal:
-        return Normal(p.loc, p.scale * temperature, validate_args=False)
-    if type(p) is Independent:
-        return Independent(tempered(p.base_dist, temperature), p.reinterpreted_batch_ndims, validate_args=False)
-    if type(p) is MultivariateNormal:
-        return MultivariateNormal(p.loc, scale_tril=p.scale_tril * temperature, validate_args=False)
-    if type(p) is Mixture:
-        return Mixture(p.log_weights, tempered(p.components, temperature))
-    raise InputError(f"temperature {temperature} has no meaning for a {type(p).__name__}, only for Gaussians; leave it at 1.")
 
 
 def _diagonal_gaussian(p: Distribution) -> Normal | None:

@@ -28,6 +28,7 @@ from torch.nn.functional import normalize
 from amortized.distributions import bessel
 from amortized.distributions.colatitude import draw_angle
 from amortized.distributions.sphere import SphereUniform, check_dimension, log_area, unit_vector
+from amortized.distributions.tempering import divided
 
 EMPTY = torch.Size()
 
@@ -85,6 +86,10 @@ class VonMisesFisher(Distribution):
         """The same over a larger batch."""
         shape = torch.Size(batch_shape)
         return VonMisesFisher(self.loc.expand(*shape, self._dimension), self.concentration.expand(shape), validate_args=False)
+
+    def tempered(self, temperature: float) -> "VonMisesFisher":
+        """The concentration over the square of the temperature: 0 is the mean direction; what is uniform stays uniform."""
+        return VonMisesFisher(self.loc, divided(self.concentration, temperature**2), validate_args=False)
 
     def rsample(self, sample_shape=EMPTY) -> Tensor:
         """(*sample_shape, *batch, D) unit vectors with a gradient in both parameters; one backward pass, not two."""

@@ -26,7 +26,7 @@ from torch.distributions import Distribution
 
 from amortized.distributions import Draw, draw, is_point_mass
 from amortized.distributions.chain import Chain, join_groups, split_groups
-from amortized.distributions.mixture import tempered
+from amortized.distributions.tempering import tempered
 from amortized.errors import InputError
 from amortized.models.factorizations import Factor, Factorization, Links
 from amortized.models.inference import call_at_temperature, check_posterior, check_spaces, draw_given
@@ -153,11 +153,11 @@ class Hierarchical(LatentModel):
     def prior(self, context: Mapping[str, Tensor] | None = None, *, temperature: float = 1.0) -> Distribution:
         """p(z_1, ..., z_L) of the vector z, with batch (B,) where the prior is conditioned.
 
-        `temperature` goes to the prior of z_L, and to the links: by their own argument where they have one; otherwise it
-        multiplies the standard deviation of their Gaussians.
+        `temperature` goes to the prior of z_L, and to the links: by their own argument where they have one, otherwise
+        as it tempers the family that they give (`distributions.tempering`).
 
         Raises:
-            InputError: The temperature is not 1, and the prior takes none, or a link takes none and gives no Gaussian.
+            InputError: The temperature is not 1, and the prior takes none, or a link gives a family that has none.
         """
         given = self.given("prior", self.encode_context(context or {}))
         top = call_at_temperature(self.parts["prior"], given, temperature)
@@ -200,7 +200,8 @@ def _repeated(drawn: Draw, samples: int) -> Draw:
     if not drawn.is_complete or drawn.log_weight is None or samples == 1:
         return drawn
     log_weight = drawn.log_weight - math.log(samples)
-    return Draw(drawn.z.repeat_interleave(samples, 0), log_weight.repeat_interleave(samples, 0))
+    again = (samples, *(1 for _ in drawn.z.shape[1:]))
+    return Draw(drawn.z.repeat(again), log_weight.repeat(samples, *(1 for _ in log_weight.shape[1:])))
 
 
 def _call_link(link: nn.Module, given: tuple[Tensor, ...], temperature: float, above: Tensor) -> Distribution:

@@ -1,6 +1,7 @@
 """Calling parts: posteriors with constant parameters for the path gradient, priors at a temperature, and what is checked."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -68,8 +69,10 @@ def call_at_temperature(prior: nn.Module, given: tuple[Tensor, ...], temperature
     """Call a prior at a temperature.
 
     Raises:
-        InputError: It has none, and the temperature is not 1.
+        InputError: It has none, and the temperature is not 1; or the temperature is no number from 0 on.
     """
+    if not 0 <= temperature < math.inf:
+        raise InputError(f"temperature cannot be negative or infinite; it is {temperature}; 1 is the prior itself.")
     if temperature == 1.0:
         return prior(*given)
     if "temperature" not in inspect.signature(prior.forward).parameters:

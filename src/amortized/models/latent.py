@@ -63,6 +63,9 @@ class LatentModel(nn.Module, ABC):
         select: nn.Module | None = None,
     ):
         super().__init__()
+        for name, part in parts.items():
+            if not isinstance(part, nn.Module):
+                raise InputError(f"{name} must be a torch.nn.Module whose call returns a Distribution; it is {part!r}.")
         for name in condition:
             if name not in CONDITIONED:
                 raise InputError(f"condition names '{name}', which is no part of a model; {nearest(name, CONDITIONED)}")
@@ -141,8 +144,14 @@ class LatentModel(nn.Module, ABC):
         )
 
     def score(self, batch: Batch, z: Tensor, c: Tensor | None) -> Tensor:
-        """Log p(x | z) over the observed entries, (K, B) nats, for z of shape (K, B, *event)."""
-        px = self.parts["likelihood"](self.select(z), *self.given("likelihood", c))
+        """The log-likelihood log p(x | z) over the observed entries, (K, B) nats, for z of shape (K, B, *event)."""
+        likelihood = self.parts["likelihood"]
+        if batch.observed is not None and not getattr(likelihood, "factorizes", True):
+            raise InputError(
+                f"likelihood {type(likelihood).__name__} does not factorize over the entries of x, so that missing ones cannot be"
+                " left out; use one that does, or fill the holes first."
+            )
+        px = likelihood(self.select(z), *self.given("likelihood", c))
         log_px = px.log_prob(batch.x) if batch.observed is None else masked_log_prob(px, batch.x, batch.observed)
         wanted = (len(z), len(batch))
         if log_px.shape != wanted:

@@ -25,6 +25,9 @@ class Model(Protocol):
         event_shape: The shape of one datum.
         offers: What it can give to an objective that asks for more than the KL (`amortized.objectives.NEEDS`).
         needs_calibration: Whether something in it is to be computed over the training data before evaluation.
+
+    Optional, for a posterior that draws in its own way: `values_per_sample`, how many values of the latent one sample asks
+    for, and `enumerates`, whether these are the whole support, so that one sample is all there is to take.
     """
 
     @property

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from amortized.conditional import Conditional
 from amortized.distributions import draw
+from amortized.errors import InputError
 from amortized.models.inference import Hold, call_at_temperature, check_posterior, check_spaces, held_still, with_path
 from amortized.models.latent import Inferred, LatentModel
 from amortized.models.model import Gradient
@@ -61,6 +62,11 @@ class VAE(LatentModel):
         preprocess: nn.Module | None = None,
     ):
         check_spaces(prior, posterior)
+        if hasattr(posterior, "refine") and getattr(likelihood, "needs_calibration", False):
+            raise InputError(
+                f"posterior {type(posterior).__name__} climbs the bound of each datum by itself, and the likelihood's scale"
+                " 'optimal' is that of a whole batch; use the scale 'learned', 'per-entry' or 'predicted', or a number."
+            )
         # The posterior first: what a prior shares with it is stored under the posterior's name.
         parts = {"posterior": posterior, "prior": prior, "likelihood": likelihood}
         super().__init__(parts, context=context, condition=condition, preprocess=preprocess)
@@ -69,6 +75,11 @@ class VAE(LatentModel):
     def posteriors(self) -> tuple[nn.Module, ...]:
         """The one posterior."""
         return (self.parts["posterior"],)
+
+    @property
+    def enumerates(self) -> bool:
+        """Whether every value of the latent is summed over."""
+        return getattr(self.parts["posterior"], "enumerates", False)
 
     def infer(self, batch: Batch, c: Tensor | None, samples: int, gradient: Gradient) -> Inferred:
         """Draw the latent of B data."""
@@ -92,9 +103,13 @@ class VAE(LatentModel):
     def _posterior(self, part: Conditional, hold: Hold, seen: Tensor, c: Tensor | None, batch: Batch) -> Distribution:
         q = part(hold(seen), *map(hold, self.given("posterior", c)))
         refine = getattr(self.parts["posterior"], "refine", None)
-        return q if refine is None else refine(q, partial(self._log_joint, batch=batch, c=c))
+        if refine is None:
+            return q
+        with held_still(self.parts["prior"]):
+            p = self.parts["prior"](*self.given("prior", c))
+        return refine(q, partial(self._log_joint, batch=batch, c=c, p=p))
 
-    def _log_joint(self, z: Tensor, batch: Batch, c: Tensor | None) -> Tensor:
-        """Log p(x, z), (K, B) nats, of parts that are held still: what a semi-amortized posterior climbs."""
-        with held_still(self.parts["likelihood"], self.parts["prior"]):
-            return self.score(batch, z, c) + self.parts["prior"](*self.given("prior", c)).log_prob(z)
+    def _log_joint(self, z: Tensor, batch: Batch, c: Tensor | None, p: Distribution) -> Tensor:
+        """The log joint log p(x, z), (K, B) nats, of parts that are held still: what a semi-amortized posterior climbs."""
+        with held_still(self.parts["likelihood"]):
+            return self.score(batch, z, c) + p.log_prob(z)

@@ -110,5 +110,6 @@ def check_compatible(objective: Objective, offers: frozenset[str], model: str) -
     for name in sorted(objective.needs - offers):
         raise InputError(
             f"objective '{objective.name}' needs {NEEDS[name]}, which {model} does not have."
-            " Take the objective 'elbo', or a posterior with a density such as 'gaussian'."
+            " Take the objective 'elbo' with the closed form of the KL, a posterior with a density such as 'gaussian', or the"
+            " estimator 'enumerate' of a discrete one."
         )

@@ -56,7 +56,8 @@ class _Discrete(nn.Module):
         self.temperature = self.initial_temperature = float(temperature)
         self.final_temperature = self.temperature if final_temperature is None else float(final_temperature)
         self.temperature_steps = temperature_steps
-        self.values_per_sample = values if estimator == "enumerate" else 1
+        self.enumerates = estimator == "enumerate"
+        self.values_per_sample = values if self.enumerates else 1
 
     @property
     def is_relaxed(self) -> bool:

@@ -11,9 +11,11 @@ divided out, and it is taken back where it lowered L:
 
     lambda' = lambda + h F^-1 dL/dlambda;   kept where L(lambda') >= L(lambda), and h grows; otherwise h is halved
 
-Each datum has its own h and its own verdict, so no step lowers its bound, and since the noise is common to all steps, the bounds
-compared are of one function. The default noise is that of random draws; "cubature" takes the 2D points +-sqrt(D) u_i of a random
-orthonormal basis u, whose mean is 0 and covariance I: L is then the exact bound wherever log p(x, z) is quadratic in z.
+Each datum has its own h and its own verdict, so no step lowers L, and since the noise is common to all steps, the values
+compared are of one function. The noise is "cubature": the 2D points +-sqrt(D) u_i of a random orthonormal basis u, whose mean is
+0 and covariance I, so that L is the bound itself wherever log p(x, z) is quadratic in z. Random draws ("gaussian") are cheaper,
+and overfitted by K steps where they are few: L rises and the bound falls. In evaluation the noise is the same for every datum
+and every call, so that q(z|x) is a function of x.
 
 In training the gradient reaches the encoder as if lambda_K moved with lambda_0 (d lambda_K / d lambda_0 taken as I), or, with
 `end_to_end`, through the steps themselves, as in the paper. In the code `parameters` is lambda, `value` L and `step` h.
@@ -44,8 +46,8 @@ class SemiAmortized(nn.Module):
         event: Shape of z, an integer for a vector.
         steps: The number K of gradient steps.
         step_size: The first step h; 1 would jump to the optimum of a quadratic bound whose curvature is that of q.
-        noise: "gaussian" or "cubature".
-        samples: The number S of Gaussian draws, in pairs +-e where it is even; "cubature" takes 2D points.
+        noise: "cubature", 2D points, or "gaussian".
+        samples: The number S of Gaussian draws, in pairs +-e where it is even.
         end_to_end: Whether the encoder's gradient goes through the steps, at about three times the cost.
 
     Raises:
@@ -60,10 +62,10 @@ class SemiAmortized(nn.Module):
         network: nn.Module,
         event: int | tuple[int, ...],
         *,
-        steps: int = 10,
+        steps: int = 5,
         step_size: float = 0.5,
-        noise: Noise = "gaussian",
-        samples: int = 2,
+        noise: Noise = "cubature",
+        samples: int = 32,
         end_to_end: bool = False,
     ):
         super().__init__()
@@ -92,7 +94,14 @@ class SemiAmortized(nn.Module):
 
         Returns:
             The refined q, of the same batch. It is a constant where q is one.
+
+        Raises:
+            InputError: It is called in `torch.inference_mode`, or within a transform of `torch.func` without `end_to_end`.
         """
+        if torch.is_inference_mode_enabled():
+            raise InputError(
+                "a semi-amortized posterior takes gradient steps, and torch.inference_mode() forbids them; use torch.no_grad()."
+            )
         assert isinstance(q, Independent)
         assert isinstance(q.base_dist, Normal)
         start = torch.stack((q.base_dist.loc, q.base_dist.scale.log()))
@@ -124,7 +133,7 @@ class SemiAmortized(nn.Module):
 
     def _at(self, parameters: Tensor, noise: Tensor, log_joint: LogJoint, through: bool) -> tuple[Tensor, Tensor, Tensor]:
         """The parameters, their bound (B,) up to a constant, and its natural gradient (2, B, *event)."""
-        parameters = parameters if through else parameters.detach().requires_grad_()
+        parameters = parameters if through else _leaf(parameters)
         loc, log_scale = parameters.unbind()
         value = log_joint(loc + log_scale.exp() * noise).mean(0) + log_scale.flatten(1).sum(1)
         (gradient,) = torch.autograd.grad(value.sum(), parameters, create_graph=through)
@@ -133,17 +142,33 @@ class SemiAmortized(nn.Module):
         return (parameters, value.detach(), direction if through else direction.detach())
 
     def _draw(self, like: Tensor) -> Tensor:
-        """Common noise (S, B, *event) for parameters (2, B, *event)."""
-        shape = like.shape[1:]
+        """Common noise (S, B, *event) for parameters (2, B, *event); in evaluation (S, 1, *event), always the same."""
+        shape, source = (like.shape[1:], None) if self.training else ((1, *like.shape[2:]), torch.Generator().manual_seed(0))
+
+        def normal(*sizes: int) -> Tensor:
+            if source is None:
+                return torch.randn(*sizes, dtype=like.dtype, device=like.device)
+            return torch.randn(*sizes, dtype=like.dtype, generator=source).to(like.device)
+
         if self.noise == "gaussian":
             if self.samples % 2:
-                return torch.randn(self.samples, *shape, dtype=like.dtype, device=like.device)
-            half = torch.randn(self.samples // 2, *shape, dtype=like.dtype, device=like.device)
+                return normal(self.samples, *shape)
+            half = normal(self.samples // 2, *shape)
             return torch.cat((half, -half))
         dimension = self.event_shape.numel()
-        basis = torch.linalg.qr(torch.randn(shape[0], dimension, dimension, dtype=like.dtype, device=like.device))[0]
+        basis = torch.linalg.qr(normal(shape[0], dimension, dimension))[0]
         points = dimension**0.5 * basis.movedim(1, 0).reshape(dimension, *shape)
         return torch.cat((points, -points))
 
     def _over_event(self, value: Tensor) -> Tensor:
         return value.reshape(len(value), *(1 for _ in self.event_shape))
+
+
+def _leaf(value: Tensor) -> Tensor:
+    try:
+        return value.detach().requires_grad_()
+    except RuntimeError as error:  # the only one there is: a transform of functions has no leaves
+        raise InputError(
+            "a semi-amortized posterior takes gradient steps of its own, which it cannot inside torch.func and torch.vmap; use"
+            " torch.autograd.grad, or end_to_end=True under torch.func.grad."
+        ) from error

@@ -1,7 +1,7 @@
 """The posterior of Sylvester flows (van den Berg, Hasenclever, Tomczak and Welling 2018, arXiv 1803.05649).
 
 Each map moves z within a space of M dimensions, where a planar flow has one; `distributions.transforms.sylvester` has the
-equations, and `orthogonal` the three ways to a matrix with orthonormal columns that name the kinds:
+equations, and `orthogonal` the three ways to a matrix with orthonormal columns that name the variants:
 
     orthogonal     M <= D columns by iteration: `width` is M
     householder    M = D, a product of `reflections`
@@ -17,7 +17,7 @@ from amortized.distributions import transforms as maps
 from amortized.errors import InputError
 from amortized.posteriors.flow import Flow
 
-KINDS = ("orthogonal", "householder", "triangular")
+VARIANTS = ("orthogonal", "householder", "triangular")
 
 
 class Sylvester(Flow):
@@ -27,12 +27,12 @@ class Sylvester(Flow):
         network: Turns x, and the condition where there is one, into features.
         event: Shape of z, an integer for a vector.
         flows: The number of maps.
-        kind: 'orthogonal', 'householder' or 'triangular', which says how Q is made.
-        width: Of the kind 'orthogonal', the number M of columns, at most that of z's entries; None takes 16, or as many as fit.
-        reflections: Of the kind 'householder', their number; None takes 8.
+        variant: 'orthogonal', 'householder' or 'triangular', which says how Q is made.
+        width: Of the variant 'orthogonal', the number M of columns, at most that of z's entries; None takes 16, or all.
+        reflections: Of the variant 'householder', their number; None takes 8.
 
     Raises:
-        InputError: The kind is none of the three, or an argument does not go with it.
+        InputError: The variant is none of the three, or an argument does not go with it.
     """
 
     def __init__(
@@ -40,21 +40,21 @@ class Sylvester(Flow):
         network: nn.Module,
         event: int | tuple[int, ...],
         flows: int = 4,
-        kind: str = "orthogonal",
+        variant: str = "orthogonal",
         *,
         width: int | None = None,
         reflections: int | None = None,
     ):
         dimension = event if isinstance(event, int) else math.prod(event)
-        _check(kind, dimension, width, reflections)
-        columns = (min(dimension, 16) if width is None else width) if kind == "orthogonal" else dimension
+        _check(variant, dimension, width, reflections)
+        columns = (min(dimension, 16) if width is None else width) if variant == "orthogonal" else dimension
         reflected = 8 if reflections is None else reflections
-        rotation = {"orthogonal": dimension * columns, "householder": reflected * dimension, "triangular": 0}[kind]
+        rotation = {"orthogonal": dimension * columns, "householder": reflected * dimension, "triangular": 0}[variant]
         above = columns * (columns - 1) // 2
         # z + Q R tanh(...) differs from z by R; and the closer A = E + V is to E, the fewer iterations make it Q.
-        small = (1, 3, 0) if kind == "orthogonal" else (1, 3)
+        small = (1, 3, 0) if variant == "orthogonal" else (1, 3)
         super().__init__(network, event, flows, each=(rotation, columns, columns, above, above, columns), small=small)
-        self.kind, self.dimension, self.columns = kind, dimension, columns
+        self.variant, self.dimension, self.columns = variant, dimension, columns
 
     def _push(self, loc: Tensor, log_scale: Tensor, rest: Tensor) -> Transformed:
         steps = [
@@ -64,19 +64,21 @@ class Sylvester(Flow):
         return Transformed(self._gaussian(loc, log_scale), maps.Chain(*steps), validate_args=False)
 
     def _rotation(self, parameters: Tensor, position: int) -> maps.Orthonormal:
-        if self.kind == "orthogonal":
+        if self.variant == "orthogonal":
             return maps.Columns(maps.orthogonalize(parameters.unflatten(-1, (self.dimension, self.columns))))
-        if self.kind == "householder":
+        if self.variant == "householder":
             return maps.Reflections(parameters.unflatten(-1, (-1, self.dimension)))
         return maps.Permutation(reverse=position % 2 == 1)
 
 
-def _check(kind: str, dimension: int, width: int | None, reflections: int | None) -> None:
-    if kind not in KINDS:
-        raise InputError(f"kind of a Sylvester posterior must be one of {', '.join(map(repr, KINDS))}; it is {kind!r}.")
+def _check(variant: str, dimension: int, width: int | None, reflections: int | None) -> None:
+    if variant not in VARIANTS:
+        raise InputError(f"variant of a Sylvester posterior must be one of {', '.join(map(repr, VARIANTS))}; it is {variant!r}.")
     for name, value, owner in (("width", width, "orthogonal"), ("reflections", reflections, "householder")):
-        if value is not None and kind != owner:
-            raise InputError(f"{name} belongs to a Sylvester posterior of kind {owner!r}; the kind is {kind!r}; leave it out.")
+        if value is not None and variant != owner:
+            raise InputError(
+                f"{name} belongs to a Sylvester posterior of variant {owner!r}; the variant is {variant!r}; leave it out."
+            )
         if value is not None and value < 1:
             raise InputError(f"{name} of a Sylvester posterior must be 1 or more; it is {value}.")
     if width is not None and width > dimension:

@@ -8,12 +8,15 @@ log p(z) reaches the encoder as well as the u_k. In the code the u_k are `pseudo
 samples). Given a condition y of prior and posterior both, p(z | y) = 1/M sum_k q(z | u_k, y). Where only the posterior is
 conditioned, each u_k has a learned condition c_k of its own, `pseudo_context`: the pair (u_k, c_k) is the pseudo-input.
 
-The u_k live where the encoder's input does, after the model's preprocessing, and are used only within [low, high]. A clamp
-whose gradient is cut outside strands for good what has left the range; one whose gradient passes everywhere lets it drift off
-without limit. Here the gradient is dropped exactly where a descent step on it would lead out, or further out: the rule of
-projected gradient descent, under which an entry waits at the bound and comes back as soon as the gradient turns.
+The u_k live where the encoder's input does, after the model's preprocessing, and are used only within [low, high]: the value
+that is used is clamped, with the gradient of the value itself (straight-through), and before each step the parameters are
+projected into the range, `at_step`: projected gradient descent, under which an entry waits at the bound and comes back as soon
+as the gradient turns. What is projected is the parameters and not the gradient, so that the mean of the gradients of several
+processes is that of the whole batch; each dropping what leads out of the range by itself would change it.
 
-`temperature` multiplies the standard deviation of each component, for posteriors made of Gaussians; others take 1 only.
+`temperature` T is that of the posterior's distributions at the u_k, whose weights stay (`distributions.tempering`): it
+multiplies the standard deviation of Gaussians and of the Gaussian that a flow starts from, divides the concentration of a von
+Mises-Fisher distribution by T^2, and the logits of classes and bits by T. At 0 the samples are the centers of the components.
 """
 
 from dataclasses import dataclass
@@ -23,13 +26,17 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from amortized.distributions.mixture import Mixture as MixtureOf
-from amortized.distributions.mixture import tempered
+from amortized.distributions.tempering import tempered
+from amortized.distributions.vertices import straight_through
 from amortized.errors import InputError
 from amortized.networks.folding import broadcasts_to
 
 
 class Vamp(nn.Module):
     """The mixture of a posterior's distributions at learned pseudo-inputs.
+
+    A training loop of one's own calls `at_step` before each step, as `train` does. Where it does not, the values that are used
+    stay within the range all the same, while the parameters may drift out of it, and take as long to come back.
 
     The pseudo-inputs go through the posterior in the mode that the module is in: in training they meet its dropout, and batch
     normalization counts them as a batch of their own.
@@ -90,7 +97,7 @@ class Vamp(nn.Module):
         """Return p(z) with event (*event), or p(z | context) with batch (B,), which takes B M encodings.
 
         Raises:
-            InputError: The posterior does not take the pseudo-inputs or the condition, or has no temperature but 1.
+            InputError: The posterior does not take the pseudo-inputs or the condition, or its family has no temperature but 1.
         """
         components = self._encode(context) if context is not None else self._encode_once()
         if temperature != 1.0:
@@ -101,7 +108,12 @@ class Vamp(nn.Module):
 
     def inputs(self) -> Tensor:
         """(M, *in_shape) the pseudo-inputs as they are used: within their range."""
-        return _Clamp.apply(self.pseudo_inputs, self.low, self.high)  # pyright: ignore[reportReturnType]
+        return straight_through(self.pseudo_inputs.clamp(self.low, self.high), self.pseudo_inputs)
+
+    @torch.no_grad()
+    def at_step(self, step: int) -> None:
+        """Project the pseudo-inputs into their range, in place, before a training step, whichever it is."""
+        self.pseudo_inputs.clamp_(self.low, self.high)
 
     def _encode_once(self) -> Distribution:
         """The components without a condition; in evaluation they are encoded again only when a parameter has changed."""
@@ -180,25 +192,6 @@ class _Encoded:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)
-
-
-class _Clamp(torch.autograd.Function):
-    """The clamp to [low, high] whose gradient is dropped where a descent step on it would lead out, or further out."""
-
-    @staticmethod
-    def forward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        return value.clamp(low, high)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        value, low, high = inputs
-        ctx.save_for_backward(value <= low, value >= high)
-
-    @staticmethod
-    def backward(ctx, *gradients: Tensor):
-        (gradient,) = gradients
-        below, above = ctx.saved_tensors
-        return gradient.masked_fill((below & (gradient > 0)) | (above & (gradient < 0)), 0.0), None, None
 
 
 def _checked(pseudo_inputs: Tensor, low: float | Tensor, high: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:

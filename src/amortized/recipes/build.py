@@ -1,5 +1,6 @@
 """From the description of a model to the model."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ def build(model: ModelDescription, spec: Spec, data: DataDescription, statistics
     if hierarchy.skip:
         first = (sum(shape.numel() for shape in inference.event_shapes),)
     px = decoder(first, hierarchy.decoder(model.latent_dim, model.network, features["likelihood"]))
-    prior = model.prior.build(hierarchy.top(inference, site(inference.posteriors[-1], last)))
+    prior = model.prior.build(hierarchy.top(inference, replace(site(inference.posteriors[-1], last), has_links=True)))
     return Hierarchical(prior, links, inference, px, skip=hierarchy.skip, **common)
 
 

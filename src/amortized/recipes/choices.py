@@ -9,10 +9,9 @@ from amortized.data import (
     Split,
     Transform,
 )
-from amortized.errors import InputError
 from amortized.likelihoods import check_support
-from amortized.recipes.hierarchy import hierarchy_of
-from amortized.recipes.priors import DEFAULT_PRIOR, PRIOR_SPACES
+from amortized.recipes.compatibility import refuse
+from amortized.recipes.priors import DEFAULT_PRIOR, MOST_COMPONENTS, VampPrior
 from amortized.recipes.recipe import Recipe, make_recipe
 
 DEFAULT_LIKELIHOOD = {
@@ -28,11 +27,16 @@ SPACES = {"real": "real numbers", "sphere": "a sphere", "binary": "bits", "categ
 """The spaces of a latent, in words."""
 
 
-def choose_parts(recipe: Recipe, transform: Transform) -> tuple[Recipe, tuple[str, ...]]:
+def choose_parts(recipe: Recipe, transform: Transform, rows: int) -> tuple[Recipe, tuple[str, ...]]:
     """A recipe with a likelihood and a prior, and the announcement of what was chosen here.
 
+    Args:
+        recipe: The recipe.
+        transform: What is done to the data.
+        rows: The number of training data.
+
     Raises:
-        InputError: The prior is over another space than the posterior.
+        InputError: Two of its kinds do not go together.
     """
     model = recipe.model
     if model is None:
@@ -42,23 +46,21 @@ def choose_parts(recipe: Recipe, transform: Transform) -> tuple[Recipe, tuple[st
         kind = DEFAULT_LIKELIHOOD[transform.support.kind]
         chosen["model.likelihood"] = {"kind": kind}
         notes.append(f"Likelihood '{kind}': {transform.support.reason}.")
-    space = model.posterior.space
     if model.prior is None:
-        kind = DEFAULT_PRIOR[space]
+        kind = DEFAULT_PRIOR[model.posterior.space]
         chosen["model.prior"] = {"kind": kind}
         if kind != "normal":
-            notes.append(f"Prior '{kind}': the posterior '{model.posterior.kind}' is over {SPACES[space]}.")
-    elif space not in model.prior.spaces:
-        fitting = [each for each, spaces in PRIOR_SPACES.items() if space in spaces]
-        raise InputError(
-            f"prior '{model.prior.kind}' is over {' or '.join(SPACES[each] for each in model.prior.spaces)}, and posterior"
-            f" '{model.posterior.kind}' over {SPACES[space]}; use {' or '.join(map(repr, fitting))}."
-        )
-    hierarchy = hierarchy_of(model.hierarchy, model.prior)
-    if hierarchy is not None and model.posterior.kind not in hierarchy.posterior_kinds:
-        name = f"hierarchy '{hierarchy.kind}'" if model.hierarchy is not None else "a hyperprior"  # pyright: ignore
-        kinds = " or ".join(map(repr, hierarchy.posterior_kinds))
-        raise InputError(f"{name} is not made for posterior '{model.posterior.kind}'; use {kinds}.")
+            notes.append(f"Prior '{kind}': the posterior '{model.posterior.kind}' is over {SPACES[model.posterior.space]}.")
+    refuse(
+        {
+            "prior": chosen.get("model.prior", {}).get("kind") or model.prior.kind,  # pyright: ignore[reportOptionalMemberAccess]
+            "posterior": model.posterior.kind,
+            "hierarchy": "none" if model.hierarchy is None else model.hierarchy.kind,
+        }
+    )
+    if isinstance(model.prior, VampPrior) and model.prior.components is None:
+        components = min(MOST_COMPONENTS, rows) if model.prior.start == "data" else MOST_COMPONENTS
+        chosen["model.prior.components"] = components
     return make_recipe([recipe.model_dump()], chosen), tuple(notes)
 
 

@@ -7,6 +7,7 @@ directions, and the tables of `docs/compatibility.md` are made from it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from amortized.errors import InputError
 from amortized.recipes.messages import kinds
 from amortized.recipes.recipe import ModelDescription, Recipe
 
@@ -79,6 +80,21 @@ def refusal(choice: dict[str, str]) -> Refusal | None:
     return None
 
 
+def refuse(choice: dict[str, str]) -> None:
+    """Refuse kinds by role that do not go together.
+
+    Raises:
+        InputError: Two of them; the message has the reason, and what goes with the others.
+    """
+    found = refusal(choice)
+    if found is None:
+        return
+    (role, kind), (other, another) = found.first, found.second
+    fitting = [each for each in roles()[role] if refusal({**choice, role: each}) is None]
+    way_out = f"use {role} {' or '.join(map(repr, fitting))}" if fitting else f"change the {other}"
+    raise InputError(f"{role} '{kind}' does not go with {other} '{another}': {found.reason}; {way_out}.")
+
+
 def table(rows: tuple[str, list[str]], columns: tuple[str, list[str]]) -> str:
     """A Markdown table of two roles: a mark where the kinds go together, a number where they do not, and the reasons below.
 
@@ -104,8 +120,9 @@ def table(rows: tuple[str, list[str]], columns: tuple[str, list[str]]) -> str:
 INTRODUCTION = """# What works with what
 
 Every likelihood works with every prior, posterior, objective and hierarchy; what follows is about the others. Each pair that is
-marked `yes` is built, trained and evaluated in the tests; each that is not is refused with a sentence that says why. This page is
-made from `amortized.recipes.compatibility` by `make docs`.
+marked `yes` is built, trained and evaluated in the tests; each that is not is refused with a sentence that says why. One option
+is refused besides: the scale `optimal` of a whole batch, under the posterior `semi-amortized`, which refines each datum by
+itself. This page is made from `amortized.recipes.compatibility` by `make docs`.
 """
 
 

@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import nn
@@ -25,17 +24,6 @@ Widths = list[Size]
 
 class HierarchyDescription(Description, ABC):
     """What the hierarchies have in common."""
-
-    posterior_kinds: ClassVar[tuple[str, ...]] = (
-        "gaussian",
-        "full-gaussian",
-        "delta",
-        "planar",
-        "radial",
-        "sylvester",
-        "iaf",
-        "spline",
-    )
 
     latent_dims: Annotated[list[Size], Field(min_length=1)] = [20]
     """Latent dimensions of each group above the first, which has `model.latent_dim`."""
@@ -104,9 +92,7 @@ class BottomUpHierarchy(HierarchyDescription):
 
     def top(self, inference: Factorization, site: Site) -> Site:
         """Where the prior of the top group is put: its posterior sees the group below, not the data."""
-        below = tuple(inference.event_shapes[-2])
-        started = None if site.rows is None else lambda: [torch.randn(4096, *below)]
-        return replace(site, in_shape=below, rows=started, is_bounded=False)
+        return replace(site, in_shape=tuple(inference.event_shapes[-2]), rows=None, is_bounded=False)
 
 
 class TopDownHierarchy(HierarchyDescription):
@@ -135,13 +121,12 @@ class LadderHierarchy(HierarchyDescription):
     """A deterministic way up; down, what it says times the model's own prior of each group (Sonderby et al. 2016)."""
 
     kind: Literal["ladder"] = "ladder"
-    posterior_kinds: ClassVar[tuple[str, ...]] = ("gaussian",)
 
     def inference(
         self, in_shape: tuple[int, ...], latent_dim: int, network: Network, posterior: Posterior, context_features: int
     ) -> Factorization:
         """q(z_1, ..., z_L | x)."""
-        networks: list[Any] = [network.encoder(in_shape, context_features)]
+        networks: list[Any] = [(posterior.network or network).encoder(in_shape, context_features)]
         for widths in self.widths(network):
             networks.append(between(network, networks[-1].out_features, widths))
         return Ladder(networks, [latent_dim, *self.latent_dims])

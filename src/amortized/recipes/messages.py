@@ -39,6 +39,8 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
             return f"{name} is missing from {value!r}; give it too."
         case "model_type" | "model_attributes_type" | "dataclass_type":
             return f"{name} is {value!r}; it must be a mapping of its options."
+        case "list_type" | "tuple_type":
+            return f"{name} is {value!r}; it must be a list, such as [{value}] ('[{value}]' on the command line)."
         case "literal_error":
             return f"{name} is {value!r}, which it cannot be; it must be {' or '.join(map(_allowed, alternatives))}."
     message = first["msg"][0].lower() + first["msg"][1:]
@@ -72,12 +74,21 @@ def _options(owner: Any, prefix: str) -> Iterator[tuple[str, str]]:
             yield dotted, f"{text} [{default}]" if default not in (None, PydanticUndefined) else text
         if name == "network" and prefix != "model.":
             continue  # it takes what `model.network` takes
-        seen: set[str] = set()
-        for member in members:
-            for key, value in _options(member, f"{dotted}."):
-                if key not in seen and not (_kind(member) and key == f"{dotted}.kind"):
-                    seen.add(key)
-                    yield key, value
+        yield from _members(members, dotted)
+
+
+def _members(members: list[Any], dotted: str) -> Iterator[tuple[str, str]]:
+    """The options of all kinds; one that means different things to them is described for each."""
+    described: dict[str, dict[str, list[str]]] = {}
+    for member in members:
+        for key, text in _options(member, f"{dotted}."):
+            if not (_kind(member) and key == f"{dotted}.kind"):
+                described.setdefault(key, {}).setdefault(text, []).append(_kind(member) or "")
+    for key, texts in described.items():
+        if len(texts) == 1:
+            yield key, next(iter(texts))
+        else:
+            yield key, " ".join(f"{', '.join(kinds)}: {text}" for text, kinds in texts.items())
 
 
 def _fields(owner: Any) -> Iterator[tuple[str, Any, Any, str]]:

@@ -70,7 +70,7 @@ def plan(
     valid = make_batches(data.valid, recipe, transform, device=device) if len(data.valid) else None
     notes = data.notes
     if model is None:
-        recipe, announced = choose_parts(recipe, transform)
+        recipe, announced = choose_parts(recipe, transform, len(data.train))
         notes = (*announced, *notes)
         model = _new_model(recipe, data, spec, transform)
     elif tuple(model.event_shape) != spec.event_shape:

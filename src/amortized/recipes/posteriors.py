@@ -165,13 +165,13 @@ class SemiAmortizedPosterior(PosteriorDescription):
 
     kind: Literal["semi-amortized"] = "semi-amortized"
     family: ClassVar[Any] = posteriors.SemiAmortized
-    steps: Annotated[int, Field(ge=0)] = 10
+    steps: Annotated[int, Field(ge=0)] = 5
     """Number of gradient steps."""
     step_size: PositiveFloat = 0.5
     """The first step, along the natural gradient; each datum's own grows and shrinks from there."""
-    noise: Literal["gaussian", "cubature"] = "gaussian"
-    """The noise under which the bound is climbed: random draws, or points with its exact first two moments."""
-    samples: Size = 2
+    noise: Literal["cubature", "gaussian"] = "cubature"
+    """The noise under which the bound is climbed: two points for each latent dimension, or random draws."""
+    samples: Size = 32
     """Number of random draws."""
     end_to_end: bool = False
     """Whether the encoder's gradient goes through the steps."""

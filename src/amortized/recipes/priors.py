@@ -1,32 +1,33 @@
 """Descriptions of priors; each builds its part. The kinds are those of the architecture's table."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from amortized import priors
 from amortized.errors import InputError
-from amortized.recipes.networks import Network
+from amortized.recipes.networks import MLPDescription, Network
 from amortized.recipes.schema import BY_KIND, BY_NAME, Description, PositiveFloat, Size
 from amortized.recipes.site import Site
 
 DEFAULT_PRIOR = {"real": "normal", "sphere": "uniform", "binary": "uniform", "categorical": "uniform"}
 """The prior that a posterior brings, by its space."""
 
+MOST_COMPONENTS = 500
+"""Pseudo-inputs of a VampPrior where no number is given (Tomczak and Welling 2018, section 5.1)."""
+
 
 class PriorDescription(Description, ABC):
     """What the priors have in common."""
-
-    spaces: ClassVar[tuple[str, ...]] = ("real",)
 
     @abstractmethod
     def build(self, site: Site) -> nn.Module:
         """The prior p(z), or p(z | y)."""
 
     def _refuse_condition(self, site: Site) -> None:
-        if site.context_features:
+        if site.context_features and not site.has_links:  # links see it, if the prior above them does not
             kind = self.kind  # pyright: ignore[reportAttributeAccessIssue]
             raise InputError(
                 f"prior '{kind}' takes no condition; use one that does, such as 'gaussian', or leave 'prior' out of"
@@ -63,7 +64,6 @@ class UniformPrior(PriorDescription):
     """The uniform distribution of a sphere, of bits or of classes."""
 
     kind: Literal["uniform"] = "uniform"
-    spaces: ClassVar[tuple[str, ...]] = ("sphere", "binary", "categorical")
 
     def build(self, site: Site) -> nn.Module:
         """The prior p(z)."""
@@ -89,9 +89,8 @@ class VampPrior(PriorDescription):
     """The mean of q(z | u) over pseudo-inputs u (Tomczak and Welling 2018)."""
 
     kind: Literal["vamp"] = "vamp"
-    spaces: ClassVar[tuple[str, ...]] = ("real", "sphere", "binary", "categorical")
-    components: Size = 500
-    """Number of pseudo-inputs."""
+    components: Size | None = None
+    """Number of pseudo-inputs; 500 where none is given, or as many as there are training data."""
     start: Literal["data", "random"] = "data"
     """The pseudo-inputs before training: rows of the training data, or Gaussian noise."""
     mean: float = 0.05
@@ -113,16 +112,15 @@ class VampPrior(PriorDescription):
         return priors.Vamp(site.posterior, pseudo_inputs, low, high, pseudo_context=own_context, learn_weights=self.learn_weights)
 
     def _start(self, site: Site) -> tuple[Tensor, Tensor, Tensor]:
+        """The pseudo-inputs before training, and the range that they are kept in."""
+        assert self.components is not None  # chosen with the data
+        if not site.is_bounded:
+            return torch.randn(self.components, *site.in_shape), torch.tensor(-torch.inf), torch.tensor(torch.inf)
         if site.rows is None:  # what is loaded next brings its own
             return torch.zeros(self.components, *site.in_shape), torch.zeros(()), torch.ones(())
-        kept, count, low, high = [], 0, torch.tensor(torch.inf), torch.tensor(-torch.inf)
-        for rows in site.rows():
-            low, high = torch.minimum(low, rows.min()), torch.maximum(high, rows.max())
-            if count < self.components:
-                kept.append(rows[: self.components - count])
-                count += len(kept[-1])
-        if not site.is_bounded:
-            low, high = torch.tensor(-torch.inf), torch.tensor(torch.inf)
+        extremes = [torch.stack((rows.min(), rows.max(), torch.tensor(float(len(rows))))) for rows in site.rows()]
+        low, high, count = torch.stack(extremes).unbind(1)
+        low, high, count = low.min(), high.max(), int(count.sum())
         if self.start == "random":
             return priors.random_pseudo_inputs(self.components, site.in_shape, mean=self.mean, std=self.std), low, high
         if count < self.components:
@@ -130,7 +128,12 @@ class VampPrior(PriorDescription):
                 f"prior 'vamp' starts its {self.components} components at training data, of which there are {count}; lower"
                 " model.prior.components, or take start='random'."
             )
-        return torch.cat(kept), low, high
+        chosen = torch.randperm(count)[: self.components].sort().values  # data may come sorted by class
+        pseudo_inputs, first = [], 0
+        for rows in site.rows():
+            pseudo_inputs.append(rows[chosen[(chosen >= first) & (chosen < first + len(rows))] - first])
+            first += len(rows)
+        return torch.cat(pseudo_inputs), low, high
 
 
 class FlowPrior(PriorDescription):
@@ -162,7 +165,6 @@ class AutoregressivePrior(PriorDescription):
     """A product of conditionals over latent dimensions, or groups of them."""
 
     kind: Literal["autoregressive"] = "autoregressive"
-    spaces: ClassVar[tuple[str, ...]] = ("real", "binary", "categorical")
     hidden: list[Size] = [128, 128]
     """Widths of the masked network."""
     groups: Size | None = None
@@ -174,7 +176,7 @@ class AutoregressivePrior(PriorDescription):
         """The prior p(z), or p(z | y)."""
         return priors.Autoregressive(
             site.event,
-            space=site.space,  # pyright: ignore[reportArgumentType] one of `spaces`
+            space=site.space,  # pyright: ignore[reportArgumentType]
             hidden=self.hidden,
             groups=self.groups,
             components=self.components,
@@ -186,15 +188,10 @@ def condition_network(own: Network | None, site: Site) -> nn.Module | None:
     """The network of a prior's condition; None where it is called with none."""
     if not site.context_features:
         return None
-    return (own or site.network).encoder((site.context_features,))
+    of_vectors = site.network if isinstance(site.network, MLPDescription) else MLPDescription()  # a condition is no image
+    return (own or of_vectors).encoder((site.context_features,))
 
 
 Prior = Annotated[
     NormalPrior | GaussianPrior | UniformPrior | MixturePrior | VampPrior | FlowPrior | AutoregressivePrior, BY_KIND, BY_NAME
 ]
-
-PRIOR_SPACES = {
-    description.model_fields["kind"].default: description.spaces
-    for description in (NormalPrior, GaussianPrior, UniformPrior, MixturePrior, VampPrior, FlowPrior, AutoregressivePrior)
-}
-"""The spaces that each kind of prior can be over."""

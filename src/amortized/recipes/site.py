@@ -21,7 +21,8 @@ class Site:
         posterior_context: Width of the encoded condition that the posterior is called with.
         in_shape: Shape of one datum as the encoder sees it.
         rows: The training data as the encoder sees them, in batches; None where weights are loaded next.
-        is_bounded: Whether what the encoder sees has a range to be kept in.
+        is_bounded: Whether what the encoder sees has a range to be kept in; what has none is of the size of standard normals.
+        has_links: Whether the latent has others below it, which see the condition too.
     """
 
     event: tuple[int, ...]
@@ -33,3 +34,4 @@ class Site:
     in_shape: tuple[int, ...]
     rows: Callable[[], Iterable[Tensor]] | None
     is_bounded: bool = True
+    has_links: bool = False

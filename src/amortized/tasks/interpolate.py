@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from amortized.distributions import center
+from amortized.distributions import center, in_support, representative
 from amortized.errors import InputError, nearest
 from amortized.models.model import Model, evaluating
 from amortized.tasks.running import chunks
@@ -41,7 +41,8 @@ def interpolate(
         (N, steps, *event) on the CPU, in the data's units.
 
     Raises:
-        InputError: Fewer than two steps, an unknown path, or another number of data in b than in a.
+        InputError: Fewer than two steps, an unknown path, or another number of data in b than in a; or the path
+            leads where no latent can be.
     """
     if steps < 2:
         raise InputError(f"a path needs at least 2 steps, its two ends; steps is {steps}.")
@@ -54,9 +55,15 @@ def interpolate(
     made = []
     with evaluating(model, seed, "interpolate"):
         for begin, end in zip(chunks(a, model, steps), chunks(b, model, steps), strict=True):
-            ends = center(model.posterior(begin)), center(model.posterior(end))
+            q = model.posterior(begin)
+            ends = representative(q), representative(model.posterior(end))
             t = torch.linspace(0.0, 1.0, steps, dtype=ends[0].dtype, device=ends[0].device)
             z = between(*ends, t.reshape(steps, *(1 for _ in ends[0].shape)))
+            if not in_support(q, z):
+                raise InputError(
+                    f"a {path} path leaves what the latent can be: take the path 'spherical' on a sphere; between discrete values"
+                    " there is none."
+                )
             made.append(center(model.decode(z, begin.context)).transpose(0, 1).cpu())
     return torch.cat(made)
 

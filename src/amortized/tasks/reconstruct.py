@@ -1,11 +1,11 @@
-"""What the model makes of data that it has seen through its latent: E[x | z] at z = E_q[z | x]."""
+"""What the model makes of data that it has seen through its latent: E[x | z] at z = E_q[z | x], or at the mode of q."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from amortized.distributions import center
+from amortized.distributions import center, representative
 from amortized.errors import InputError
 from amortized.models.model import Model, evaluating
 from amortized.tasks.running import chunks
@@ -13,7 +13,7 @@ from amortized.terms import Batch
 
 
 def reconstruct(model: Model, batches: Batch | Tensor | Iterable[Batch | Tensor], *, mean: bool = True, seed: int = 0) -> Tensor:
-    """Encode data to the mean of their posterior and decode that.
+    """Encode data to the mean of their posterior (its mode, where the mean is no value of the latent) and decode that.
 
     Args:
         model: The model.
@@ -30,7 +30,7 @@ def reconstruct(model: Model, batches: Batch | Tensor | Iterable[Batch | Tensor]
     made = []
     with evaluating(model, seed, "reconstruct"):
         for batch in chunks(batches, model):
-            px = model.decode(center(model.posterior(batch)), batch.context)
+            px = model.decode(representative(model.posterior(batch)), batch.context)
             made.append((center(px) if mean else px.sample()).cpu())
     if not made:
         raise InputError("there are no data to reconstruct; give a split that has some.")
