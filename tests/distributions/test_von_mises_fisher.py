@@ -312,3 +312,17 @@ def test_what_is_no_direction_is_refused():
         VonMisesFisher(torch.ones(3), torch.ones(()), validate_args=True)
     with pytest.raises(InputError, match="2 or more dimensions"):
         VonMisesFisher(torch.ones(1), torch.ones(()))
+
+
+def test_its_score_has_a_gradient_for_each_datum_under_a_transform():
+    z = torch.nn.functional.normalize(torch.randn(4, 3, dtype=torch.float64), dim=-1)
+    loc = torch.nn.functional.normalize(torch.randn(3, dtype=torch.float64), dim=-1)
+
+    def score(k, z):
+        return VonMisesFisher(loc, k).log_prob(z)
+
+    k = torch.rand(4, dtype=torch.float64) + 0.5
+    each = torch.func.vmap(torch.func.grad(score))(k, z)
+    k.requires_grad_()
+    (together,) = torch.autograd.grad(score(k, z).sum(), k)
+    torch.testing.assert_close(each, together)

@@ -112,11 +112,16 @@ def in_float64(value: Tensor) -> Tensor:
 class _Cumulant(Function):
     """One of the values; its gradient is another of them, which has a gradient in its turn or refuses."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, concentration: Tensor, name: str, dimension: int) -> Tensor:
-        ctx.save_for_backward(concentration)
-        ctx.name, ctx.dimension = name, dimension
+    def forward(concentration: Tensor, name: str, dimension: int) -> Tensor:
         return getattr(cumulants(concentration, dimension), name).to(concentration)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str, int], output: Tensor) -> None:
+        concentration, ctx.name, ctx.dimension = inputs
+        ctx.save_for_backward(concentration)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
