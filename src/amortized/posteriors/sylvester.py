@@ -10,6 +10,7 @@ equations, and `orthogonal` the three ways to a matrix with orthonormal columns 
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from amortized.distributions import Transformed
@@ -57,18 +58,21 @@ class Sylvester(Flow):
         self.variant, self.dimension, self.columns = variant, dimension, columns
 
     def _push(self, loc: Tensor, log_scale: Tensor, rest: Tensor) -> Transformed:
+        rotations, *others = zip(*self._parts(rest), strict=True)
         steps = [
-            maps.Sylvester(self._rotation(rotation, position), (first, second), (above, above_second), b)
-            for position, (rotation, first, second, above, above_second, b) in enumerate(self._parts(rest))
+            maps.Sylvester(rotation, (first, second), (above, above_second), b)
+            for rotation, first, second, above, above_second, b in zip(self._rotations(rotations), *others, strict=True)
         ]
         return Transformed(self._gaussian(loc, log_scale), maps.Chain(*steps), validate_args=False)
 
-    def _rotation(self, parameters: Tensor, position: int) -> maps.Orthonormal:
-        if self.variant == "orthogonal":
-            return maps.Columns(maps.orthogonalize(parameters.unflatten(-1, (self.dimension, self.columns))))
+    def _rotations(self, parameters: tuple[Tensor, ...]) -> list[maps.Orthonormal]:
+        """The matrix Q of each map."""
+        if self.variant == "orthogonal":  # all at once: the iteration is many small products
+            deviations = torch.stack(parameters).unflatten(-1, (self.dimension, self.columns))
+            return [maps.Columns(matrix) for matrix in maps.orthogonalize(deviations)]
         if self.variant == "householder":
-            return maps.Reflections(parameters.unflatten(-1, (-1, self.dimension)))
-        return maps.Permutation(reverse=position % 2 == 1)
+            return [maps.Reflections(each.unflatten(-1, (-1, self.dimension))) for each in parameters]
+        return [maps.Permutation(reverse=position % 2 == 1) for position in range(len(parameters))]
 
 
 def _check(variant: str, dimension: int, width: int | None, reflections: int | None) -> None:
