@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -161,7 +160,7 @@ def produce(row: Row, seed: int, arguments: argparse.Namespace) -> bool:
         "paper": {"measure": row.measure, "nats": row.paper, "citation": row.citation},
         "seconds": {"training": trained_for(run), "evaluation": round(seconds, 1)},
         "steps": run.history[-1]["step"],
-        "commit": environment.get("commit") or commit(),
+        "commit": environment["commit"],
         "machine": machine() | {"device": environment["device"], "threads": arguments.threads},
         "torch": torch.__version__,
         "config": run.recipe.model_dump(mode="json"),
@@ -174,13 +173,6 @@ def produce(row: Row, seed: int, arguments: argparse.Namespace) -> bool:
 
 def trained_for(run: Run) -> float:
     return round(run.history[-1]["seconds"], 1)
-
-
-def commit() -> str | None:
-    """The commit, with a mark where files differ from it."""
-    command = ["git", "-C", str(HERE), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
 
 
 def machine() -> dict[str, Any]:

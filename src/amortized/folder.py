@@ -224,9 +224,9 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the library's own checkout, where it runs from one."""
+    """The commit of the library's own checkout, where it runs from one, with a mark where files differ from it."""
     here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "rev-parse", "--verify", "HEAD"]
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):

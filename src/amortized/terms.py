@@ -119,9 +119,7 @@ class Latent:
     @cached_property
     def kl_elementwise(self) -> Tensor | None:
         """(K, B, *event) the closed form entry by entry, None where q or p does not factorize or none is known."""
-        if self._closed_form is None:
-            return None
-        value = exact_kl_elementwise(self.q, self.p)
+        value = exact_kl_elementwise(self.q, self.p) if self._takes_closed_form else None
         if value is None:
             return None
         weight = self.weight
@@ -136,8 +134,12 @@ class Latent:
 
     @cached_property
     def _closed_form(self) -> Tensor | None:
+        return exact_kl(self.q, self.p) if self._takes_closed_form else None
+
+    @property
+    def _takes_closed_form(self) -> bool:
         # The path gradient needs -log_ratio: a closed form has no path through z, and so no gradient for the encoder.
-        return exact_kl(self.q, self.p) if self.q_path is None and self.is_averaged else None
+        return self.q_path is None and self.is_averaged
 
     @property
     def _sample_shape(self) -> torch.Size:

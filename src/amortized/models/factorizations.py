@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from amortized.errors import InputError
-from amortized.models.inference import WEIGHTED, Hold, with_path
+from amortized.models.inference import Hold, refuse_weights, with_path
 from amortized.models.model import Gradient
 from amortized.networks import apply
 
@@ -196,4 +196,4 @@ def _check_posteriors(drawn: Sequence[nn.Module], name: str) -> None:
                 f"posterior {kind} is refined on the log joint of a single latent; use it in a VAE, or another here."
             )
         if position and getattr(part, "values_per_sample", 1) > 1:
-            raise InputError(WEIGHTED.format(name=kind))
+            refuse_weights(part)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,6 @@ from amortized.models.model import Gradient
 
 Hold = Callable[[Tensor], Tensor]
 """What is done to a value that depends on parameters of the encoder: nothing, or to take it for a constant."""
-
-
-WEIGHTED = (
-    "posterior {name} is drawn as several values that have weights of their own, which would multiply what is drawn before it;"
-    " give it to the group that is drawn first, or take another family such as DiagonalGaussian."
-)
 
 
 def with_path(
@@ -113,8 +108,16 @@ def draw_given(q: Distribution, part: nn.Module, lead: torch.Size) -> Tensor:
         return q.rsample()
     drawn = draw(q, 1)
     if len(drawn.z) != 1 or drawn.log_weight is not None:
-        raise InputError(WEIGHTED.format(name=type(part).__name__))
+        refuse_weights(part)
     return drawn.z[0]
+
+
+def refuse_weights(part: nn.Module) -> NoReturn:
+    """Refuse a posterior of a group that is not drawn first and has draws with weights of their own."""
+    raise InputError(
+        f"posterior {type(part).__name__} is drawn as several values that have weights of their own, which would multiply what is"
+        " drawn before it; give it to the group that is drawn first, or take another family such as DiagonalGaussian."
+    )
 
 
 def check_spaces(prior: nn.Module, posterior: nn.Module) -> None:

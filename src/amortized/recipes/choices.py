@@ -46,18 +46,13 @@ def choose_parts(recipe: Recipe, transform: Transform, rows: int) -> tuple[Recip
         kind = DEFAULT_LIKELIHOOD[transform.support.kind]
         chosen["model.likelihood"] = {"kind": kind}
         notes.append(f"Likelihood '{kind}': {transform.support.reason}.")
+    prior, posterior = DEFAULT_PRIOR[model.posterior.space] if model.prior is None else model.prior.kind, model.posterior
     if model.prior is None:
-        kind = DEFAULT_PRIOR[model.posterior.space]
-        chosen["model.prior"] = {"kind": kind}
-        if kind != "normal":
-            notes.append(f"Prior '{kind}': the posterior '{model.posterior.kind}' is over {SPACES[model.posterior.space]}.")
-    refuse(
-        {
-            "prior": chosen.get("model.prior", {}).get("kind") or model.prior.kind,  # pyright: ignore[reportOptionalMemberAccess]
-            "posterior": model.posterior.kind,
-            "hierarchy": "none" if model.hierarchy is None else model.hierarchy.kind,
-        }
-    )
+        chosen["model.prior"] = {"kind": prior}
+        if prior != "normal":
+            notes.append(f"Prior '{prior}': the posterior '{posterior.kind}' is over {SPACES[posterior.space]}.")
+    hierarchy = "none" if model.hierarchy is None else model.hierarchy.kind
+    refuse({"prior": prior, "posterior": posterior.kind, "hierarchy": hierarchy})
     if isinstance(model.prior, VampPrior) and model.prior.components is None:
         components = min(MOST_COMPONENTS, rows) if model.prior.start == "data" else MOST_COMPONENTS
         chosen["model.prior.components"] = components
