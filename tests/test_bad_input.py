@@ -52,12 +52,26 @@ def with_value(value: float) -> np.ndarray:
     return x
 
 
+def without_column() -> np.ndarray:
+    x = RNG.random((50, 4))
+    x[:, 2] = np.nan
+    return x
+
+
 FITS = {
     "missing file": (lambda folder: ["nowhere.npz"], ["nowhere.npz", "does not exist"]),
     "missing name": (lambda folder: ["digitz"], ["digitz", "digits"]),
     "truncated npz": (lambda folder: [truncated(folder)], ["data.npz"]),
     "object array": (lambda folder: [npz(folder, x=np.array([[1, "a"], [None, 2]], dtype=object))], ["x", "object"]),
-    "NaN": (lambda folder: [npz(folder, x=with_value(np.nan))], ["'x'", "row 3, column 2"]),
+    "a column that is never observed": (
+        lambda folder: [npz(folder, x=without_column())],
+        ["column '2'", "every row", "leave it out"],
+    ),
+    "nothing observed": (lambda folder: [npz(folder, x=np.full((50, 4), np.nan))], ["every entry", "missing"]),
+    "holes in what is not independent": (
+        lambda folder: [npz(folder, x=with_value(np.nan).round()), "--likelihood", "multinomial"],
+        ["'multinomial'", "missing", "independent"],
+    ),
     "infinity": (lambda folder: [npz(folder, x=with_value(np.inf))], ["'x'", "row 3, column 2"]),
     "empty array": (lambda folder: [npz(folder, x=np.empty((0, 4)))], ["'x'", "empty"]),
     "one row": (lambda folder: [npz(folder, x=np.ones((1, 4)))], ["'x'", "1 row"]),

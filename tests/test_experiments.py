@@ -1,6 +1,6 @@
-"""The script of the published tables: its configurations are valid, and its table is that of the results in the repository."""
+"""The scripts of the experiments: their configurations are valid, and their tables are those of the results in the repository."""
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -10,21 +10,20 @@ import pytest
 from amortized import InputError
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-spec = importlib.util.spec_from_file_location("published", EXPERIMENTS / "published.py")
-assert spec is not None
-assert spec.loader is not None
-published = importlib.util.module_from_spec(spec)
-sys.modules["published"] = published
-spec.loader.exec_module(published)
-
+sys.path.insert(0, str(EXPERIMENTS))
+published = importlib.import_module("published")
+dsprites = importlib.import_module("dsprites")
+STATIC, DYNAMIC = published.TABLES
 SHORT = [row for row in published.ROWS if not row.is_full_only]
-RESULTS = sorted(EXPERIMENTS.glob("results/static-mnist-*/seed-*.json"))
 
 
-@pytest.mark.parametrize("row", SHORT, ids=lambda row: row.name)
-def test_rows_of_the_short_schedule_differ_in_the_part_that_they_are_about_and_in_nothing_else(row):
-    base = published.configure(SHORT[0], 0, full=False, changes=[]).model_dump()
-    recipe = published.configure(row, 0, full=False, changes=[]).model_dump()
+def short(row):
+    return published.configure(row, 0, full=False, changes=[])
+
+
+@pytest.mark.parametrize("row", [row for row in SHORT if row in STATIC.rows], ids=lambda row: row.name)
+def test_static_rows_of_the_short_schedule_differ_in_the_part_that_they_are_about_and_in_nothing_else(row):
+    base, recipe = short(STATIC.rows[0]).model_dump(), short(row).model_dump()
     assert recipe["training"] == base["training"]
     assert recipe["objective"] == base["objective"]
     assert recipe["data"] == base["data"]
@@ -33,38 +32,104 @@ def test_rows_of_the_short_schedule_differ_in_the_part_that_they_are_about_and_i
     assert different == about.get(row.name.removeprefix("static-mnist-"), {"posterior"})
 
 
+@pytest.mark.parametrize(
+    ("row", "samples"), [*zip(DYNAMIC.rows, (1, 5, 50, 5), strict=True)], ids=lambda value: getattr(value, "name", "")
+)
+def test_dynamic_rows_of_the_short_schedule_differ_in_the_objective_alone(row, samples):
+    base, recipe = short(DYNAMIC.rows[0]).model_dump(), short(row).model_dump()
+    objective = recipe.pop("objective")
+    base.pop("objective")
+    assert recipe == base
+    assert objective["samples"] == samples
+    assert objective["kind"] in row.name or row is DYNAMIC.rows[0]
+    assert recipe["training"]["steps"] * recipe["training"]["batch_size"] == 10 * 60_000
+    assert recipe["data"]["binarize"] == "dynamic"
+
+
 @pytest.mark.parametrize("row", published.ROWS, ids=lambda row: row.name)
 def test_the_full_schedule_is_the_named_recipe(row):
     recipe = published.configure(row, 3, full=True, changes=["training.epochs=7"])
     assert recipe.seed == 3
     assert recipe.training.epochs == 7
-    assert published.configure(row, 3, full=True, changes=[]).training.epochs == 2000
+    full = published.configure(row, 3, full=True, changes=[])
+    if row in STATIC.rows:
+        assert full.training.epochs == 2000
+    else:
+        assert full.training.epochs == 3280 or full.training.steps == 5_000_000
+        assert full.model == short(row).model
+        assert full.data == short(row).data
+        assert full.objective == short(row).objective
 
 
 def test_the_orders_are_of_rows_that_there_are():
-    for full, orders in published.ORDERS.items():
+    for full in (False, True):
         known = {row.name for row in published.chosen([], full=full)}
-        assert all(set(names) <= known for _, names in orders)
+        assert all(set(names) <= known for table in published.TABLES for _, names in table.orders[full])
+    assert published.chosen(["dynamic-mnist"], full=False) == list(DYNAMIC.rows)
+    assert published.chosen(["static-mnist-iaf"], full=False) == [row for row in STATIC.rows if row.name == "static-mnist-iaf"]
     with pytest.raises(InputError, match="unknown row 'static-mnist-vamps'"):
         published.chosen(["static-mnist-vamps"], full=False)
+
+
+def test_an_order_is_that_of_the_papers_numbers():
+    for table in published.TABLES:
+        papers = {row.name: row.paper for row in table.rows}
+        for measure, names in table.orders[True]:
+            assert [papers[name] for name in names] == sorted((papers[name] for name in names), reverse=True)
+            assert {row.measure for row in table.rows if row.name in names} == {measure}
 
 
 def test_an_order_that_does_not_come_out_is_said():
     def result(name, elbo):
         return {"name": name, "seed": 0, "metrics": {"elbo_nats": -elbo, "nll_nats": elbo}}
 
-    names = published.ORDERS[False][1][1]
+    names = STATIC.orders[False][1][1]
     right = [result(name, 90.0 - rank) for rank, name in enumerate(names)]
-    assert published.orders(False, right) == ["negative ELBO, seed 0: the published order came out."]
+    assert published.orders(STATIC, False, right) == ["negative ELBO, seed 0: the published order came out."]
     wrong = [result(name, 90.0 + rank) for rank, name in enumerate(names)]
-    (sentence,) = published.orders(False, wrong)
+    (sentence,) = published.orders(STATIC, False, wrong)
     assert f"{names[1]} is not below {names[0]}" in sentence
+    first, second = DYNAMIC.orders[False]
+    every = [result(row.name, row.paper) for row in DYNAMIC.rows]
+    said = [f"NLL of {', '.join(names)}, seed 0: the published order came out." for _, names in (first, second)]
+    assert published.orders(DYNAMIC, False, every) == said
 
 
-def test_the_table_is_that_of_the_results(tmp_path):
-    for path in RESULTS:
+@pytest.mark.parametrize("table", published.TABLES, ids=lambda table: table.name)
+def test_the_table_is_that_of_the_results(table, tmp_path):
+    for path in sorted(EXPERIMENTS.glob(f"results/{table.name}-*/seed-*.json")):
         target = tmp_path / path.relative_to(EXPERIMENTS / "results")
         target.parent.mkdir(exist_ok=True)
         target.write_text(path.read_text())
-        assert json.loads(path.read_text())["samples"] == 5000
-    assert published.write_table(tmp_path) == (EXPERIMENTS / "results" / "published.md").read_text()
+        result = json.loads(path.read_text())
+        assert result["samples"] == 5000
+        assert result.get("images", 10_000) == (10_000 if table.images is None or "full" in result["name"] else table.images)
+    assert published.write_table(table, tmp_path) == (EXPERIMENTS / "results" / table.file).read_text()
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("results/*-mnist-*/seed-*.json")), ids=lambda path: path.parent.name)
+def test_a_result_is_of_the_configuration_that_is_asked_for_now(path):
+    result = json.loads(path.read_text())
+    row = next(row for row in published.ROWS if row.name == result["name"].removesuffix("-full"))
+    recipe = published.configure(row, result["seed"], full=result["name"].endswith("-full"), changes=[])
+    assert published.is_asked(result["asked"], recipe.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("name", dsprites.MODELS)
+def test_models_of_dsprites_differ_in_the_objective_alone(name):
+    base, recipe = dsprites.configure("vae", 3).model_dump(), dsprites.configure(name, 3).model_dump()
+    assert (base.pop("objective")["kind"] == recipe.pop("objective")["kind"]) == (name == "vae")
+    assert recipe == base
+    assert recipe["model"]["posterior"]["network"]["hidden"] == [1200, 1200]
+    assert recipe["model"]["likelihood"]["network"]["hidden"] == [1200, 1200, 1200]
+    assert (recipe["seed"], recipe["training"]["epochs"]) == (3, 12)
+
+
+def test_the_page_of_dsprites_is_that_of_its_results_and_shows_its_pictures(tmp_path):
+    folder = EXPERIMENTS / "results" / "dsprites"
+    (tmp_path / "dsprites").mkdir()
+    for path in folder.glob("*.json"):
+        (tmp_path / "dsprites" / path.name).write_text(path.read_text())
+        picture = folder / json.loads(path.read_text())["picture"]["file"]
+        assert picture.stat().st_size < 200_000
+    assert dsprites.write_page(tmp_path) == (EXPERIMENTS / "results" / "dsprites.md").read_text()

@@ -126,7 +126,7 @@ def test_data_handed_over_are_asked_for_when_a_run_goes_on(x: np.ndarray, tmp_pa
         ({"model.network.hidden": [-3]}, r"model\.network\.hidden.* is -3"),
         ({"training.lr": 0}, "training.lr is 0"),
         ({"recipe": "burda"}, "unknown recipe 'burda'; .*burda-vae"),
-        ({"objective": "iwae", "posterior": "delta"}, "objective 'iwae' needs"),
+        ({"objective": "iwae", "posterior": "delta"}, "posterior 'delta' does not go with objective 'iwae'"),
     ],
 )
 def test_a_mistake_is_answered_with_the_way_out(options: dict[str, Any], message: str, x: np.ndarray):

@@ -12,7 +12,7 @@ import amortized
 
 SOURCE = Path(__file__).parents[1] / "src" / "amortized"
 ANYONE = {"errors", "files", "seeds", "precision"}
-CORE = {"terms", "conditional", "divergences"} | ANYONE
+CORE = {"terms", "conditional", "divergences", "processes"} | ANYONE
 PARTS = {"priors", "posteriors", "likelihoods"}
 WORK = {"training", "evaluation", "tasks"}
 RECIPES = CORE | PARTS | WORK | {"distributions", "networks", "models", "objectives", "data", "recipes"}
@@ -30,7 +30,7 @@ MAY_KNOW: dict[str, set[str]] = {
     **dict.fromkeys(WORK, CORE | {"distributions", "models", "objectives"}),
     "recipes": RECIPES,
 }
-OUTER = {"folder", "fitting", "runs", "cli", "report", "__init__", "__main__"}  # these may know all
+OUTER = {"folder", "fitting", "loading", "runs", "cli", "report", "__init__", "__main__"}  # these may know all
 PROTOCOL_ONLY = WORK  # of the models these know the protocol, and no model
 TORCH_ONLY = CORE | PARTS | {"distributions", "networks", "models", "objectives"}
 FILES = sorted(SOURCE.rglob("*.py"))

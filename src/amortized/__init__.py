@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from amortized.divergences import exact_kl, gaussian_kl
     from amortized.errors import InputError
     from amortized.fitting import fit, train
+    from amortized.loading import from_pretrained, load_run
     from amortized.models import VAE, Hierarchical, Model
-    from amortized.runs import Run, from_pretrained, load_run
+    from amortized.runs import Run
     from amortized.terms import Batch, Latent, LatentPath, Terms
 
 _HOMES = {
@@ -29,8 +30,9 @@ _HOMES = {
     "divergences": ("exact_kl", "gaussian_kl"),
     "errors": ("InputError",),
     "fitting": ("fit", "train"),
+    "loading": ("from_pretrained", "load_run"),
     "models": ("VAE", "Hierarchical", "Model"),
-    "runs": ("Run", "from_pretrained", "load_run"),
+    "runs": ("Run",),
     "terms": ("Batch", "Latent", "LatentPath", "Terms"),
 }
 

@@ -1,4 +1,4 @@
-"""Runs: a fitted model with all that belongs to it, and how one is read from its folder."""
+"""Runs: a fitted model with all that belongs to it, and what one does with it."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,6 @@ from amortized.models import LatentModel, Model
 from amortized.recipes import (
     Recipe,
     Spec,
-    build,
     known_transform,
     load_data,
     load_other,
@@ -29,7 +28,9 @@ from amortized.recipes import (
 from amortized.seeds import derive_seed
 from amortized.terms import Batch
 from amortized.training import Outcome
-from amortized.training.checkpoints import load_state_tensors, read_tensors, state_tensors, write_tensors
+from amortized.training.checkpoints import state_tensors, write_tensors
+
+SPLITS = ("train", "valid", "test", "all")
 
 
 @dataclass(eq=False)
@@ -145,14 +146,78 @@ class Run:
         begin, end = order[:n], order[n : 2 * n]
         return tasks.interpolate(self.model, batch.rows(begin), batch.rows(end), steps=steps, path=path, seed=seed).numpy()
 
+    def traverse(
+        self,
+        data: Any = None,
+        *,
+        n: int = 1,
+        dims: int | None = None,
+        steps: int = 8,
+        span: float = 3.0,
+        start: Literal["data", "prior"] = "data",
+        split: str = "test",
+        seed: int = 0,
+    ) -> tasks.Traversal:
+        """Decode the latents of the first n data while one dimension at a time goes through the prior's range.
+
+        Args:
+            data: Other data than those of the run.
+            n: How many data.
+            dims: How many latent dimensions, those first that carry most of the data; all where None is given.
+            steps: Values of each, both ends among them.
+            span: How far from the prior's mean they go, in its standard deviations.
+            start: Where the other dimensions stay: "data", at the latent of the datum, or "prior", at the prior's center.
+            split: "train", "valid" or "test"; its data rank the dimensions.
+            seed: Of draws, where a mean is not known.
+
+        Returns:
+            `x`, (n, dims, steps, *event) E[x | z], with the values `z` and the `ranking` of the dimensions.
+        """
+        ranking = tasks.rank_dimensions(self.model, self.batches(data, split)[1], seed=seed).first(dims)
+        return tasks.traverse(self.model, self.rows(data, split, n), ranking, steps=steps, span=span, start=start, seed=seed)
+
+    def impute(
+        self,
+        data: Any = None,
+        *,
+        n: int | None = None,
+        hide: float | str | None = None,
+        split: str = "test",
+        samples: int = 1000,
+        draws: int | None = None,
+        seed: int = 0,
+    ) -> tasks.Imputation:
+        """Fill in the missing entries (NaN) of data.
+
+        Args:
+            data: Other data than those of the run.
+            n: How many data, from the first on; all where None is given.
+            hide: Entries to hide first, to compare with what is imputed: the probability of each, or a half of an image, "left",
+                "right", "top" or "bottom".
+            split: "train", "valid" or "test"; "all" takes them together, in the order of their source where they have one.
+            samples: Posterior samples per datum.
+            draws: The number M of draws of the missing entries given the observed ones; None gives their mean.
+            seed: Of the choice of entries, of samples and draws.
+
+        Returns:
+            `x`, (N, *event) or (M, N, *event), with `observed`, `effective_samples` and, of hidden entries, the `truth`.
+        """
+        batch = self.rows(data, split, n)
+        seen = batch if hide is None else tasks.hide(batch, hide, seed=seed)
+        made = tasks.impute(self.model, seen, samples=samples, draws=draws, seed=seed)
+        return made if hide is None else replace(made, truth=batch.x.cpu().numpy())
+
     def rows(self, data: Any = None, split: str = "test", n: int | None = None) -> Batch:
         """The first n data (all by default) of a split, or of data handed over, as the model sees them in evaluation."""
         taken: list[Batch] = []
         for batch in self.batches(data, split)[1]:
             taken.append(batch)
-            if n is not None and sum(map(len, taken)) >= n:
+            if split != "all" and n is not None and sum(map(len, taken)) >= n:
                 break
-        return Batch.join(taken).rows(slice(n))
+        joined = Batch.join(taken)
+        if split == "all" and joined.index is not None and len(joined.index.unique()) == len(joined):
+            joined = joined.rows(joined.index.argsort())  # the splits were cut from one source, whose order this is
+        return joined.rows(slice(n))
 
     def batches(self, data: Any = None, split: str = "test") -> tuple[str, list[Batch] | Any]:
         """The name of a split, or "given data", and its batches as the model sees them in evaluation.
@@ -160,23 +225,22 @@ class Run:
         Raises:
             InputError: There is no such split, or it is empty, or the data do not fit the model.
         """
-        if split not in ("train", "valid", "test"):
-            raise InputError(f"unknown split '{split}'; {nearest(split, ('train', 'valid', 'test'))}")
-        whole = self._own(data)
-        if whole is not None:
-            name, rows = split, whole.splits[split]
-        else:
-            whole = load_other(self.recipe, data)
-            brings_splits = bool(len(whole.valid) or len(whole.test))
-            name, rows = (f"{split} of {whole.name}", whole.splits[split]) if brings_splits else (whole.name, whole.train)
-        if not len(rows):
+        if split not in SPLITS:
+            raise InputError(f"unknown split '{split}'; {nearest(split, SPLITS)}")
+        own = self._own(data)
+        whole = load_other(self.recipe, data) if own is None else own
+        name = split if own is not None else f"{split} of {whole.name}"
+        if own is None and not (len(whole.valid) or len(whole.test)):
+            name, split = whole.name, "train"
+        parts = [rows for part, rows in whole.splits.items() if split in (part, "all") and len(rows)]
+        if not parts:
             raise InputError(f"the {split} split of '{whole.name}' is empty; name another split.")
         if tuple(whole.event_shape) != self.spec.event_shape:
             raise InputError(
                 f"data '{whole.name}' have shape {tuple(whole.event_shape)}; the model was fitted on {self.spec.event_shape};"
                 " give data of that shape."
             )
-        return name, self._batches(rows, whole, check=data is not None)
+        return name, chain.from_iterable(self._batches(rows, whole, check=data is not None) for rows in parts)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write the model alone, `config.json` and `model.safetensors`, in the conventions of the Hugging Face Hub.
@@ -225,74 +289,5 @@ class Run:
             }
             batch = Batch(**{**fields, "context": context}).to(weight.device, weight.dtype)
             if check and hasattr(likelihood, "check"):
-                likelihood.check(batch.x)
+                likelihood.check(batch.x, observed=batch.observed)
             yield batch
-
-
-def load_run(path: str | os.PathLike[str], *, model: Model | None = None, device: torch.device | str | None = None) -> Run:
-    """Read a run from its folder.
-
-    Args:
-        path: The run folder.
-        model: For a model composed by hand: one composed in the same way, whose weights are replaced.
-        device: Where the model is put; None leaves it where it is, on the CPU for one that is built here.
-
-    Raises:
-        InputError: It is no run, has no weights, or its weights do not fit; or it was written by a newer version.
-    """
-    folder = Folder(path)
-    run = _load(folder, model)
-    if device is not None:
-        assert isinstance(run.model, nn.Module)
-        try:
-            run.model.to(device)
-        except (TypeError, RuntimeError) as error:  # a device that is not there, or has no float64
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise InputError(f"the model cannot be put on device '{device}' ({reason}); use the CPU.") from error
-    return replace(run, recipe=folder.read_recipe(), folder=folder, history=folder.read_history(), metrics=folder.read_metrics())
-
-
-def from_pretrained(path: str | os.PathLike[str], *, model: Model | None = None) -> Run:
-    """Read a model that `save_pretrained` wrote: a folder, or the name of a repository of the Hugging Face Hub.
-
-    A folder is read without any access to the network. A name that is no folder is fetched from the hub, which needs the extra
-    `amortized[hub]`.
-
-    Raises:
-        InputError: There is no such folder, and the name cannot be fetched.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        folder = _fetch(str(path))
-    return _load(Folder(folder), model)
-
-
-def _load(folder: Folder, model: Model | None) -> Run:
-    folder.check()
-    recipe, spec = folder.read_model_description()
-    if model is None:
-        if recipe.model is None:
-            raise InputError(f"the model of '{folder.path}' was composed by hand; compose it again and give it as model=.")
-        model = build(recipe.model, spec, recipe.data)
-    assert isinstance(model, nn.Module)
-    tensors, _ = read_tensors(folder.weights)
-    if any(value.dtype == torch.float64 for value in tensors.values()):
-        model.double()
-    load_state_tensors(model, tensors, folder.weights)
-    model.eval()
-    return Run(model, spec, recipe)
-
-
-def _fetch(name: str) -> Path:
-    missing = f"there is no folder '{name}'"
-    if name.count("/") != 1 or name.startswith((".", "/")):
-        raise InputError(f"{missing}; give one that `save_pretrained` wrote, or a hub name such as 'owner/model'.")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise InputError(f"{missing}; to fetch it from the hub, install the extra 'amortized[hub]'.") from error
-    try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
-    except Exception as error:  # whatever the hub's client raises: no such repository, no network, no permission
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{missing}, and the hub gives no model of that name ({reason}); check the name.") from error

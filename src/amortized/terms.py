@@ -26,7 +26,7 @@ class Batch:
 
     Attributes:
         x: (B, *event) what the likelihood scores.
-        input: (B, *event) what the encoder sees, where it differs from `x` (denoising, filled holes).
+        input: (B, *event) what the encoder sees, where it differs from `x` (denoising, holes filled in a way of one's own).
         context: Named conditions, each (B,) or (B, C): integer codes or floats. The model encodes them.
         observed: (B, *event) true where the entry of `x` is not missing; None when all are there.
         labels: (B,) codes for evaluation; no model conditions on them unless they are also in `context`.
@@ -42,12 +42,17 @@ class Batch:
 
     @classmethod
     def of(cls, data: "Batch | Tensor") -> "Batch":
-        """A bare tensor is a batch of nothing but `x`."""
-        return data if isinstance(data, Batch) else cls(data)
+        """A bare tensor is a batch of nothing but `x`, in which NaN means that an entry is missing."""
+        if isinstance(data, Batch):
+            return data
+        missing = data.isnan() if data.is_floating_point() else None
+        return cls(data, observed=None if missing is None or not bool(missing.any()) else ~missing)
 
     @classmethod
     def join(cls, batches: "Sequence[Batch]") -> "Batch":
-        """The data of several batches, which have the same fields, as one."""
+        """The data of several batches, which have the same fields but for `observed`, as one."""
+        if any(batch.observed is not None for batch in batches):
+            batches = [batch._with_observed() for batch in batches]
         first, *_ = batches
         names = [field.name for field in fields(cls) if field.name != "context" and getattr(first, field.name) is not None]
         values: dict[str, Any] = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
@@ -66,6 +71,9 @@ class Batch:
         """The same data on a device, floating-point fields in a type where one is given."""
         return self._map(lambda value: value.to(device, dtype if value.is_floating_point() else None))
 
+    def _with_observed(self) -> "Batch":
+        return replace(self, observed=torch.ones_like(self.x, dtype=torch.bool)) if self.observed is None else self
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         names = (field.name for field in fields(self) if field.name != "context")
         values = {name: None if (value := getattr(self, name)) is None else function(value) for name in names}
@@ -80,10 +88,12 @@ class Latent:
         q: The posterior q(z | x, ...).
         p: The prior p(z | ...).
         z: (K, B, *event) the value drawn.
-        q_path: q with its parameters held constant, given when the path gradient is asked for.
+        q_path: q with its parameters held constant, given when the path gradient is asked for, or the split one.
         weight: (K, B) one over the probability that this latent was the one drawn; 1 when none is left out.
         is_averaged: Whether a closed form of KL(q || p) is the expectation of -log_ratio. It is not where p depends on a latent
             drawn after z, as in bottom-up inference: given that one, z no longer has the distribution q.
+        draw: (K, B, *event) what z is a copy of, given with the split gradient: it has the gradient of the posteriors, while z is
+            a leaf at which all terms are scored.
     """
 
     q: Distribution
@@ -92,6 +102,7 @@ class Latent:
     q_path: Distribution | None = None
     weight: Tensor | float = 1.0
     is_averaged: bool = True
+    draw: Tensor | None = None
 
     @cached_property
     def log_ratio(self) -> Tensor:
@@ -172,6 +183,8 @@ class Terms:
         log_sample_weight: (K, B) log-weights of the K samples, summing to one over K, where they are not 1/K each.
         is_bound: False where the objective's value is no bound on log p(x) (a point-mass or a relaxed posterior).
         is_complete: Whether the K samples are the whole support of the posterior: sums over them are exact.
+        z: (K, B, *event) all latents as one value, what p(x | z) is given; of several groups, the vector of all.
+        seen: (B, *event) what the encoder saw of the data.
     """
 
     log_px: Tensor
@@ -180,6 +193,8 @@ class Terms:
     log_sample_weight: Tensor | None = None
     is_bound: bool = True
     is_complete: bool = False
+    z: Tensor | None = None
+    seen: Tensor | None = None
 
     @cached_property
     def kl(self) -> Tensor:

@@ -67,6 +67,7 @@ def test_an_evaluation_is_printed_with_its_error_and_kind(run, capsys):
         ("sample {run} -n 6 --mean --temperature 0.5 --seed 3", 6, (8, 8)),
         ("reconstruct {run} -n 6", 6, (8, 8)),
         ("interpolate {run} -n 2 --steps 3 --path spherical", 6, (8, 8)),
+        ("traverse {run} -n 2 --dims 1 --steps 3 --start prior --split valid", 6, (8, 8)),
         ("encode {run} --split valid --sample", None, (2,)),
     ],
 )
@@ -74,7 +75,7 @@ def test_each_command_writes_what_its_suffix_asks_for(run, tmp_path, capsys, wor
     words = words.format(run=run).split()
     for suffix in ("npz", "npy", "csv"):
         assert main([*words, "--out", str(tmp_path / f"out.{suffix}")]) == 0
-        assert capsys.readouterr().out.endswith(f"out.{suffix}.\n")
+        assert f"out.{suffix}.\n" in capsys.readouterr().out
     array = np.load(tmp_path / "out.npy")
     assert array.shape[1:] == event
     assert rows is None or len(array) == rows
@@ -90,6 +91,7 @@ def test_each_command_writes_what_its_suffix_asks_for(run, tmp_path, capsys, wor
         ("sample", "samples.png", (4, 4)),
         ("reconstruct", "reconstructions.png", (16, 2)),
         ("interpolate", "interpolation.png", (8, 8)),
+        ("traverse", "traversal.png", (8, 2)),
     ],
 )
 def test_without_out_images_become_a_picture_in_the_run(run, command, name, shape):
@@ -110,6 +112,22 @@ def test_originals_stand_above_their_reconstructions(run, tmp_path):
             left = 9 * column
             np.testing.assert_allclose(small[:8, left : left + 8], archive["x"][column], atol=16 / 255)
             np.testing.assert_allclose(small[9:, left : left + 8], archive["reconstruction"][column], atol=16 / 255)
+
+
+def test_a_traversal_is_written_with_what_was_moved_and_says_what_it_carries(run, table, tmp_path, capsys):
+    assert main(["traverse", str(run), "-n", "2", "--steps", "3", "--span", "2", "--out", str(tmp_path / "out.npz")]) == 0
+    dimensions = [int(number) for number in re.findall(r"dimension (\d+) \(\d+\.\d\d nats of KL\)", capsys.readouterr().out)]
+    assert sorted(dimensions) == [0, 1]
+    with np.load(tmp_path / "out.npz") as archive:
+        assert archive["x"].shape == (12, 8, 8)
+        assert archive["datum"].tolist() == 6 * [0] + 6 * [1]
+        assert archive["dimension"].tolist() == 2 * (3 * [dimensions[0]] + 3 * [dimensions[1]])
+        np.testing.assert_allclose(archive["value"], 4 * [-2, 0, 2])
+    assert main(["traverse", str(table), "--dims", "1", "--steps", "2", "--out", str(tmp_path / "out.csv")]) == 0
+    with open(tmp_path / "out.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["x_length", "x_width", "x_height", "datum", "dimension", "value"]
+    assert [float(row["value"]) for row in rows] == [-3, 3]
 
 
 def test_a_seed_repeats_samples(run, tmp_path):

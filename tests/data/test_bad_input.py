@@ -78,6 +78,17 @@ class Words(Dataset):
         return "word"
 
 
+class Marked(Dataset):
+    def __init__(self, observed):
+        self.observed = observed
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return {"x": torch.zeros(4), "observed": self.observed}
+
+
 class Ragged(Dataset):
     def __len__(self):
         return 3
@@ -101,10 +112,10 @@ GREY, WIDE, COLOR = Image.new("L", (4, 4)), Image.new("L", (5, 4)), Image.new("R
         (saved(x=ROWS, train_x=ROWS), {}, ["'x' and also 'train_x'"]),
         (saved(train_x=ROWS, test_x=ROWS[:, :1]), {}, ["'test_x'", "(1,)", "(2,)"]),
         (saved(test_x=ROWS), {}, ["no array 'x' or 'train_x'", "'test_x'"]),
-        (just(changed((3, 1), np.nan)), {}, ["array 'x'", "1 value", "nan at row 3, column 1", "Remove"]),
+        (just(changed((3, 1), -np.inf)), {}, ["array 'x'", "1 value", "-inf at row 3, column 1", "Remove", "NaN"]),
         (just(changed((3, slice(None)), np.inf)), {}, ["2 values", "inf at row 3, column 0"]),
         (just(changed((0, 0), 1e300)), {}, ["not finite in float32", "1e+300 at row 0, column 0"]),
-        (just({"x": changed((3, 1), np.nan), "columns": np.array(["a"])}), {}, ["row 3, column 1"]),
+        (just({"x": changed((3, 1), np.inf), "columns": np.array(["a"])}), {}, ["row 3, column 1"]),
         (just(np.zeros((0, 3))), {}, ["empty", "(0, 3)"]),
         (just(np.zeros((3, 0))), {}, ["empty", "(3, 0)"]),
         (just(np.zeros((1, 3))), {}, ["1 row"]),
@@ -129,12 +140,13 @@ GREY, WIDE, COLOR = Image.new("L", (4, 4)), Image.new("L", (5, 4)), Image.new("R
         (csv("a,b\n"), {}, ["no rows"]),
         (csv("a,b\n1,2\n3\n"), {}, ["row 1", "1 cells", "2 columns"]),
         (csv("a,b\n1,2\n3,red\n"), {}, ["column 'b'", "'red' at row 1", "labels='b'"]),
-        (csv("a,b\n1,2\n3,\n"), {}, ["column 'b'", "no value at row 1"]),
-        (csv("a,b\n1,2\n3,nan\n"), {}, ["row 1, column 'b'"]),
+        (csv("a,b\n1,\n3,red\n"), {}, ["column 'b'", "'red' at row 1", "labels='b'"]),
+        (csv("a,b\n1,2\n3,inf\n"), {}, ["row 1, column 'b'"]),
         (csv("a,a\n1,2\n3,4\n"), {}, ["column 'a' occurs more than once"]),
         (csv("a\nx\ny\n"), {"labels": "a"}, ["every column", "at least one"]),
         (csv("kind,b\n1,2\n3,4\n"), {"labels": "knd"}, ["did you mean 'kind'"]),
-        (just(pandas.DataFrame({"a": [1.0, None], "b": [1.0, 2.0]})), {}, ["row 1, column 'a'"]),
+        (just(pandas.DataFrame({"a": [1.0, np.inf], "b": [1.0, 2.0]})), {}, ["row 1, column 'a'"]),
+        (just(Marked(torch.ones(2, dtype=torch.bool))), {}, ["'observed'", "(3, 2)", "(3, 4)"]),
         (just(pandas.DataFrame({"a": ["u", "v"], "b": [1.0, 2.0]})), {}, ["column 'a'", "'u' at row 0"]),
         (folder_of(GREY, WIDE), {}, ["1.png", "5 x 4 grey", "4 x 4 grey"]),
         (folder_of(GREY, COLOR), {}, ["1.png", "4 x 4 color"]),

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -273,3 +274,34 @@ def test_a_sum_over_the_whole_support_is_exact_whatever_the_samples():
         assert found.metrics["nll_nats"].kind == "exact"
         assert found.metrics["nll_mc_stderr_nats"].value == 0
         assert "exact" in str(found)
+
+
+def test_the_chi_bound_is_the_logarithm_of_the_second_moment_however_the_samples_are_cut(chunk):
+    log_w = 30 * torch.randn(50, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 700
+    found = evaluate(fixed(log_w, dtype=torch.float64), [rows(6)], samples=50)
+    assert found.cubo is not None
+    assert found.nll is not None
+    torch.testing.assert_close(found.cubo, ((2 * log_w).logsumexp(0) - math.log(50)) / 2)
+    assert (found.cubo > -found.nll).all()
+    assert found.metrics["cubo_nats"].value == pytest.approx(found.cubo.mean().item())
+    assert found.metrics["cubo_nats"].kind == "estimate"
+
+
+def test_the_evidence_lies_between_the_elbo_and_the_chi_bound_and_both_are_log_px_at_the_exact_posterior(linear_gaussian):
+    x = linear_gaussian.sample(40)
+    exact = evaluate(linear_gaussian.model(), [x], samples=10)
+    assert exact.cubo is not None
+    torch.testing.assert_close(exact.cubo, linear_gaussian.log_px(x), rtol=0, atol=1e-10)
+    found = evaluate(linear_gaussian.model(linear_gaussian.wide_posterior(1.3)), [x], samples=5_000)
+    assert found.cubo is not None
+    assert found.elbo is not None
+    assert (found.elbo < linear_gaussian.log_px(x)).all()
+    assert (linear_gaussian.log_px(x) < found.cubo).all()
+
+
+@pytest.mark.parametrize("posterior", [posteriors.Delta, partial(posteriors.Bernoulli, estimator="enumerate")])
+def test_where_there_is_no_bound_or_no_doubt_there_is_no_chi_bound(posterior):
+    prior = priors.StandardNormal(2) if posterior is posteriors.Delta else priors.Uniform(2, "binary")
+    model = VAE(prior, posterior(MLP(5, [8]), 2), likelihoods.Bernoulli(MLP(2, [8]), 5))
+    assert "cubo_nats" not in evaluate(model, [bits()], samples=3).metrics
+    assert "cubo_nats" not in evaluate(vae(), [bits()], samples=1).metrics

@@ -10,6 +10,7 @@ from amortized import Batch, Hierarchical, InputError, Latent, likelihoods, post
 from amortized.distributions import center
 from amortized.models import BottomUp, Ladder, TopDown
 from amortized.models.factorizations import Links
+from amortized.models.inference import Value
 from amortized.networks import MLP, Categorical, Context, Joined
 from amortized.objectives import elbo, iwae
 from amortized.posteriors import DiagonalGaussian
@@ -88,7 +89,8 @@ def test_the_encoder_is_held_constant_in_the_path_density(kind):
     given = (context({"y": torch.arange(4) % 3}),)
     first, (step,) = model.inference.begin(torch.randn(4, X), given, Links(model.links, given), "path")
     before = torch.randn(3, 4, *first.q.event_shape)
-    for held, factor in ((True, first), (True, step(before)), (False, step(before.requires_grad_()))):
+    leaf = before.clone().requires_grad_()
+    for held, factor in ((True, first), (True, step(Value(before, before))), (False, step(Value(leaf, leaf)))):
         z = torch.randn(3, 4, *factor.q.event_shape)
         assert factor.q_path is not None
         scores = factor.q_path.log_prob(z)

@@ -16,7 +16,7 @@ def test_a_function_of_ones_own_declares_its_samples():
         return terms.log_w.mean(0)
 
     assert Objective(mine).samples == 7
-    assert Objective(mine).needs == {"log_w"}
+    assert "log_w" in Objective(mine).needs
 
 
 def test_a_negative_number_of_samples_is_refused():

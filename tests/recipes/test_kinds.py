@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from amortized import VAE, InputError, fit
-from amortized.recipes import NAMED
+from amortized.recipes import NAMED, Recipe, make_recipe
+from amortized.recipes.messages import kinds
+from amortized.recipes.objective import Setting
 
 RNG = np.random.default_rng(0)
 BINARY = (RNG.random((40, 6, 5)) < 0.4).astype(np.uint8)
@@ -116,6 +118,7 @@ SUITED = {
     "vae": REAL,
     "conv-vae": LEVELS,
     "linear": REAL,
+    "missing-iwae": REAL,
     "burda-vae": LEVELS,
     "burda-iwae": LEVELS,
     "burda-two-layer": LEVELS,
@@ -134,6 +137,16 @@ SUITED = {
     "hyperspherical": LEVELS,
     "pixelvae": BINARY,
     "semi-amortized": LEVELS,
+    "iwae": LEVELS,
+    "dreg": LEVELS,
+    "beta-vae": BINARY,
+    "beta-tcvae": BINARY,
+    "factor-vae": BINARY,
+    "capacity": BINARY,
+    "dip-vae": BINARY,
+    "infovae": LEVELS,
+    "wae": LEVELS,
+    "vimco": LEVELS,
 }
 SHORTENED = {
     "semi-amortized": {"posterior.steps": 1, "likelihood.layers": 2, "latent_dim": 4}
@@ -143,7 +156,8 @@ SHORTENED = {
 @pytest.mark.parametrize("name", NAMED)
 def test_every_named_recipe_is_built_and_trained(name: str):
     run = fit(SUITED[name], recipe=name, steps=2, quiet=True, **SHORTENED.get(name, {}))
-    assert math.isfinite(run.evaluate(samples=2).metrics["elbo_nats"].value)
+    metrics = run.evaluate(samples=2).metrics
+    assert math.isfinite(metrics["distortion_nats" if name == "wae" else "elbo_nats"].value)  # a point mass has no bound
 
 
 def test_parts_that_do_not_fit_each_other_are_refused():
@@ -152,5 +166,64 @@ def test_parts_that_do_not_fit_each_other_are_refused():
         fit(COUNTS, network="conv", **small)
     with pytest.raises(InputError, match="prior 'normal' takes no condition"):
         fit({"x": REAL, "y": np.arange(40) % 2}, context=["label"], **small, **{"model.condition": ["prior"]})
-    with pytest.raises(InputError, match="objective 'iwae' needs"):
+    with pytest.raises(InputError, match="posterior 'delta' does not go with objective 'iwae': a point mass has no density"):
         fit(REAL, posterior="delta", objective="iwae", **small)
+    with pytest.raises(InputError, match="objective 'elbo_sampled' needs the density of the posterior"):
+        fit(REAL, posterior="delta", **small, **{"objective.kl": "sampled"})
+
+
+SMALL = {"steps": 2, "batch_size": 16, "quiet": True, "latent_dim": 2, "network": {"kind": "mlp", "hidden": [6]}}
+
+
+@pytest.mark.parametrize(
+    ("objective", "estimator"),
+    [("elbo", "gumbel"), ("free-bits", "gumbel"), ("infomax", "gumbel"), ("rloo", "sample"), ("vimco", "sample")],
+)
+@pytest.mark.parametrize("posterior", ["categorical", "bernoulli"])
+def test_the_estimator_of_a_discrete_posterior_is_the_one_that_suits_the_objective(
+    posterior: str, objective: str, estimator: str
+):
+    small = {"kind": objective, **({"hidden": [6]} if objective == "infomax" else {})}
+    run = fit(BINARY, posterior=posterior, objective=small, **SMALL)
+    assert run.recipe.model is not None
+    assert run.recipe.model.posterior.estimator == estimator  # pyright: ignore
+    assert math.isfinite(run.evaluate(samples=2).metrics["elbo_nats"].value)
+
+
+def test_importance_weights_go_with_a_discrete_posterior_that_is_summed_over():
+    with pytest.raises(InputError, match="estimator 'gumbel' does not go with objective 'iwae': .*; use estimator 'enumerate'"):
+        fit(BINARY, posterior="bernoulli", objective="iwae", **SMALL)
+    run = fit(BINARY, posterior={"kind": "bernoulli", "estimator": "enumerate"}, objective="iwae", **SMALL)
+    assert run.evaluate().metrics["nll_nats"].kind == "exact"
+
+
+def test_free_bits_per_dimension_are_refused_when_the_kl_is_no_sum_before_anything_is_trained():
+    per = {"kind": "free-bits", "per": "dimension"}
+    run = fit(BINARY, objective=per, **SMALL)
+    assert run.history
+    for options in ({"posterior": "full-gaussian"}, {"prior": "vamp"}, {"hierarchy": "bottom-up"}, {"posterior": "bernoulli"}):
+        with pytest.raises(InputError, match="needs a KL of every latent that is a sum over its entries"):
+            fit(BINARY, objective=per, **options, **SMALL)
+
+
+@pytest.mark.parametrize("objective", ["miwae", "piwae"])
+def test_groups_that_do_not_divide_the_samples_are_refused(objective: str):
+    with pytest.raises(InputError, match="objective.samples is 10, which 4 groups do not divide"):
+        fit(BINARY, objective={"kind": objective, "samples": 10, "groups": 4}, **SMALL)
+
+
+@pytest.mark.parametrize("objective", ["rloo", "vimco"])
+def test_one_sample_is_refused_where_samples_are_compared(objective: str):
+    with pytest.raises(InputError, match="objective.samples is 1: input should be greater than or equal to 2"):
+        fit(BINARY, objective={"kind": objective, "samples": 1}, **SMALL)
+
+
+def test_each_objective_is_the_function_of_its_name_with_its_declared_gradient():
+    gradients = {"dreg": "split", "piwae": "split", "stl": "path", "rloo": "score", "vimco": "score"}
+    setting = Setting(steps_per_epoch=3, steps=30, rows=40, latent_size=2, seen_shape=(5,))
+    for kind in kinds(Recipe, "objective"):
+        description = make_recipe([], {"objective": kind}).objective
+        assert description is not None
+        objective = description.build(setting)
+        assert objective.gradient == gradients.get(kind, "total")
+        assert objective.samples == description.samples >= getattr(objective.function, "least", 1)

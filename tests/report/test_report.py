@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from amortized.errors import InputError
-from amortized.report import check_suffix, image_grid, pairs, write_images, write_table
+from amortized.report import check_suffix, image_grid, stacked, write_images, write_table
 
 RANDOM = np.random.default_rng(0)
 
@@ -52,7 +52,7 @@ def test_a_picture_too_large_to_look_at_is_refused():
 
 def test_each_original_stands_above_its_reconstruction():
     above, below = np.arange(3.0).reshape(3, 1, 1), 10 + np.arange(3.0).reshape(3, 1, 1)
-    assert pairs(above, below, columns=2).ravel().tolist() == [0, 1, 10, 11, 2, 0, 12, 0]
+    assert stacked([above, below], columns=2).ravel().tolist() == [0, 1, 10, 11, 2, 0, 12, 0]
 
 
 def test_a_written_picture_is_a_png(tmp_path):

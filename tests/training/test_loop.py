@@ -89,8 +89,8 @@ def test_clipping_bounds_the_gradient_that_the_optimizer_sees(monkeypatch: pytes
     norms: list[float] = []
     make = loop.make_optimizer
 
-    def watched(parameters, settings):
-        optimizer = make(parameters, settings)
+    def watched(parameters, settings, auxiliary):
+        optimizer = make(parameters, settings, auxiliary)
         gradients = optimizer.param_groups[0]["params"]
         optimizer.register_step_pre_hook(lambda *_: norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in gradients))))
         return optimizer

@@ -54,14 +54,93 @@ if __name__ == "__main__":
             sys.exit(f"InputError: {{error}}")
 """
 
+# Objectives of a batch's moments, on a model whose noise is given: one process with all data, then two with half of them each.
+SHARES = """
+import sys
+import torch
+from torch import distributed, nn
+from torch.distributions import Independent, Normal
+from torch.nn.parallel import DistributedDataParallel
+from amortized import Latent, Terms, objectives
+from amortized.processes import of_all
+
+ROWS, SAMPLES, D = 8, 2, 3
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(ROWS, D, generator=generator).double()
+noise = torch.randn(2, SAMPLES, ROWS, D, generator=generator).double()  # of the posterior, and of the prior
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder, self.decoder = nn.Linear(D, 2 * D).double(), nn.Linear(D, D).double()
+        self.prior = nn.Parameter(0.1 * torch.randn(D).double())
+
+    def forward(self, objective, x, noise):
+        loc, log_scale = self.encoder(x).chunk(2, -1)
+        q = Independent(Normal(loc, log_scale.exp()), 1)
+        p = Independent(Normal(self.prior.expand_as(x), torch.ones_like(x)), 1)
+        p.rsample = lambda sample_shape: self.prior + noise[1]
+        z = loc + log_scale.exp() * noise[0]
+        return objective(Terms(Normal(self.decoder(z), 1.0).log_prob(x).sum(-1), (Latent(q, p, z),)))
+
+
+def gathered(t):  # the two that are gathered have one gradient between them; and every process adds a part of its own
+    both = of_all(t.latents[0].q.mean) + of_all(t.latents[0].z.mean(0))
+    return t.log_px.mean(0) * both.square().mean() + both.prod(-1).mean()
+
+
+OBJECTIVES = {
+    "gathered": gathered,
+    "capacity": lambda t: objectives.capacity(t, 3.0, 1.0),
+    "free-bits": lambda t: objectives.free_bits(t, 1.0),
+    "free-bits per dimension": lambda t: objectives.free_bits_per_dimension(t, 0.3),
+    "beta-tcvae": lambda t: objectives.beta_tcvae(t, 0.5, 6.0, 2.0, data_size=50),
+    "beta-tcvae by strata": lambda t: objectives.beta_tcvae(t, 0.5, 6.0, 2.0, data_size=50, estimator="mss"),
+    "dip-i": objectives.dip_i,
+    "dip-ii": objectives.dip_ii,
+    "infovae": objectives.infovae,
+    "wae": objectives.wae,
+}
+
+
+def evaluate(model, objective, rows):
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    values = model(objective, x[rows], noise[:, :, rows])
+    values.mean().backward()
+    return values.detach(), [parameter.grad.clone() for parameter in model.parameters()]
+
+
+model, found = Tiny(), {}
+for name, objective in OBJECTIVES.items():
+    found[name] = [evaluate(model, objective, slice(0, ROWS))]
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+parallel = DistributedDataParallel(model, find_unused_parameters=True)
+for name, objective in OBJECTIVES.items():
+    values, gradients = evaluate(parallel, objective, slice(rank * ROWS // 2, (rank + 1) * ROWS // 2))
+    shares = [torch.empty_like(values) for _ in range(2)]
+    distributed.all_gather(shares, values)
+    found[name].append((torch.cat(shares), gradients))
+if rank == 0:
+    torch.save(found, sys.argv[1])
+distributed.destroy_process_group()
+"""
+
 
 def start(tmp_path: Path, runs: list[dict[str, Any]], *, torchrun: bool, noise: str = "", bad: bool = False) -> tuple[int, str]:
+    return run(tmp_path, SCRIPT.format(noise=noise, bad=bad), json.dumps(runs), torchrun=torchrun)
+
+
+def run(tmp_path: Path, program: str, argument: str, *, torchrun: bool) -> tuple[int, str]:
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(noise=noise, bad=bad))
+    script.write_text(program)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if torchrun else []
     environment = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "WORLD_SIZE")}
     result = subprocess.run(
-        [sys.executable, *launcher, str(script), json.dumps(runs)],
+        [sys.executable, *launcher, str(script), argument],
         env=environment | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -80,18 +159,18 @@ def test_two_processes_end_where_one_ends(table: str, tmp_path: Path):
     noisy, normed = SMALL | {"lr": 0.002}, still | {"model.network.norm": "batch", "epochs": 3}
     x, split = np.load(table)["x"], tmp_path / "split.npz"
     np.savez(split, train_x=x[:40], valid_x=x[40:50], test_x=x[50:])
-    runs = [
-        {"data": str(data), "devices": 2, "out": str(tmp_path / name), **options}
-        for name, data, options in (("still", table, still), ("noisy", split, noisy), ("normed", table, normed))
-    ]
+    moments = still | {"objective": "dip-i", "epochs": 5}
+    every = (("still", table, still), ("noisy", split, noisy), ("normed", table, normed), ("moments", table, moments))
+    runs = [{"data": str(data), "devices": 2, "out": str(tmp_path / name), **options} for name, data, options in every]
     status, errors = start(tmp_path, runs, torchrun=False, noise=str(tmp_path / "noise"))
     assert status == 0, errors
 
-    one = fit(table, out=tmp_path / "one", quiet=True, **still)
-    assert len(load_run(tmp_path / "still").history) == len(one.history)
-    weights = read_tensors(tmp_path / "one" / "model.safetensors")[0]
-    for name, value in read_tensors(tmp_path / "still" / "model.safetensors")[0].items():
-        torch.testing.assert_close(value, weights[name], rtol=0, atol=1e-5)
+    for of_two, options in (("still", still), ("moments", moments)):
+        one = fit(table, out=tmp_path / f"{of_two}-one", quiet=True, **options)
+        assert len(load_run(tmp_path / of_two).history) == len(one.history)
+        weights = read_tensors(tmp_path / f"{of_two}-one" / "model.safetensors")[0]
+        for name, value in read_tensors(tmp_path / of_two / "model.safetensors")[0].items():
+            torch.testing.assert_close(value, weights[name], rtol=0, atol=1e-5)
 
     # With noise two processes are one more draw of a stochastic optimization, and other seeds tell how far such draws lie apart.
     draws = torch.tensor([bound(fit(str(split), quiet=True, **noisy, seed=seed)) for seed in range(1, 7)])
@@ -99,6 +178,14 @@ def test_two_processes_end_where_one_ends(table: str, tmp_path: Path):
     seen = [(tmp_path / f"noise-{rank}").read_text().split() for rank in (0, 1)]
     assert len(seen[0]) == len(seen[1]) > 100
     assert not set(seen[0]) & set(seen[1])
+
+
+def test_two_processes_with_half_of_the_data_each_have_the_moments_and_the_gradient_of_one(tmp_path: Path):
+    status, errors = run(tmp_path, SHARES, str(tmp_path / "found.pt"), torchrun=True)
+    assert status == 0, errors
+    for name, ((values, gradients), (values_of_two, gradients_of_two)) in torch.load(tmp_path / "found.pt").items():
+        torch.testing.assert_close(values_of_two, values, msg=lambda message, name=name: f"{name}: {message}")
+        torch.testing.assert_close(gradients_of_two, gradients, msg=lambda message, name=name: f"{name}: {message}")
 
 
 def test_under_torchrun_the_same_and_a_bad_term_of_one_process_stops_both(table: str, tmp_path: Path):

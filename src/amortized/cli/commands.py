@@ -1,4 +1,4 @@
-"""The commands: each loads a run, asks it for one thing, and writes or prints that."""
+"""The commands that fit and judge a model; `tasks` has those that use one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,7 +7,6 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from amortized.cli import results
-from amortized.cli.words import condition
 from amortized.errors import InputError
 
 if TYPE_CHECKING:
@@ -147,139 +146,15 @@ def evaluate(
         seed: Of the samples.
         accelerator: Where it is computed; by default the best device there is.
     """
-    loaded = _load(run, accelerator)
+    loaded = load(run, accelerator)
     with results.progress() as advance:
         evidence = loaded.evaluate(data, split=split, samples=samples, seed=seed, progress=advance)
     results.show(evidence)
 
 
-@app.command(help_epilogue="Example: amortized sample runs/digits -n 64 --context label=3 --out samples.png")
-def sample(
-    run: Path,
-    /,
-    *,
-    n: Rows = 16,
-    out: Path | None = None,
-    mean: bool = False,
-    temperature: float = 1.0,
-    context: Annotated[tuple[str, ...], Parameter(consume_multiple=False)] = (),
-    seed: int = 0,
-    accelerator: Accelerator = "auto",
-) -> None:
-    """Draw data from the model.
-
-    Args:
-        run: The run folder.
-        n: How many.
-        out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
-        mean: Write E[x | z] at each latent drawn, not a draw of x.
-        temperature: Of the prior.
-        context: A condition as name=value; may be repeated.
-        seed: Of the draws.
-        accelerator: Where it is computed; by default the best device there is.
-    """
-    loaded = _load(run, accelerator)
-    out = results.target(loaded, out, "samples", image=loaded.spec.is_image)
-    conditions = dict(condition(text) for text in context)
-    drawn = loaded.sample(n, context=conditions or None, temperature=temperature, mean=mean, seed=seed)
-    results.write(loaded, out, {"x": drawn})
-
-
-@app.command(help_epilogue="Example: amortized reconstruct runs/digits -n 32 --out reconstructions.png")
-def reconstruct(
-    run: Path,
-    data: str | None = None,
-    /,
-    *,
-    n: Rows = 16,
-    out: Path | None = None,
-    split: SplitName = "test",
-    seed: int = 0,
-    accelerator: Accelerator = "auto",
-) -> None:
-    """Encode data and decode them again; in a picture, each original stands above its reconstruction.
-
-    Args:
-        run: The run folder.
-        data: Other data than the run's own.
-        n: How many at most, from the first on.
-        out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
-        split: The part of the data.
-        seed: Of a draw, where the posterior has no mean.
-        accelerator: Where it is computed; by default the best device there is.
-    """
-    from amortized import tasks
-
-    loaded = _load(run, accelerator)
-    out = results.target(loaded, out, "reconstructions", image=loaded.spec.is_image)
-    rows = loaded.rows(data, split, n)
-    made = tasks.reconstruct(loaded.model, rows, seed=seed)
-    results.write(loaded, out, {"reconstruction": made.numpy(), "x": rows.x.cpu().numpy()})
-
-
-@app.command(help_epilogue="Example: amortized encode runs/digits --split test --out latents.npz")
-def encode(
-    run: Path,
-    data: str | None = None,
-    /,
-    *,
-    out: Path | None = None,
-    split: SplitName = "test",
-    sample: bool = False,
-    seed: int = 0,
-    accelerator: Accelerator = "auto",
-) -> None:
-    """Write the latents of data: the mean of each posterior.
-
-    Args:
-        run: The run folder.
-        data: Other data than the run's own.
-        out: The file: .npz, .npy or .csv; by default in the run folder.
-        split: The part of the data.
-        sample: Write a draw from each posterior, not its mean.
-        seed: Of the draws.
-        accelerator: Where it is computed; by default the best device there is.
-    """
-    loaded = _load(run, accelerator)
-    out = results.target(loaded, out, "latents", image=False)
-    results.write(loaded, out, {"z": loaded.encode(data, split=split, sample=sample, seed=seed)})
-
-
-@app.command(help_epilogue="Example: amortized interpolate runs/digits -n 8 --steps 12 --path spherical --out path.png")
-def interpolate(
-    run: Path,
-    data: str | None = None,
-    /,
-    *,
-    n: Rows = 8,
-    steps: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
-    path: Literal["linear", "spherical"] = "linear",
-    out: Path | None = None,
-    split: SplitName = "test",
-    seed: int = 0,
-    accelerator: Accelerator = "auto",
-) -> None:
-    """Decode what lies between the latents of pairs of data.
-
-    Args:
-        run: The run folder.
-        data: Other data than the run's own.
-        n: How many pairs.
-        steps: Points of each path, both ends among them.
-        path: A straight line, or an arc about the origin.
-        out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
-        split: The part of the data.
-        seed: Of the choice of pairs.
-        accelerator: Where it is computed; by default the best device there is.
-    """
-    loaded = _load(run, accelerator)
-    out = results.target(loaded, out, "interpolation", image=loaded.spec.is_image)
-    made = loaded.interpolate(data, n=n, steps=steps, path=path, split=split, seed=seed)
-    results.write(loaded, out, {"x": made.reshape(n * steps, *made.shape[2:])}, columns=steps)
-
-
-def _load(path: Path, accelerator: Accelerator) -> "Run":
-    from amortized.runs import load_run
+def load(path: Path, accelerator: Accelerator) -> "Run":
+    """The run of a folder, its model where it is to be computed."""
+    from amortized.loading import load_run
     from amortized.training import Settings, prepare
 
     return load_run(path, device=prepare(Settings(accelerator=accelerator)).device)

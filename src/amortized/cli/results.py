@@ -6,15 +6,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amortized.report import check_suffix, pairs, write_images, write_table
+from amortized.errors import InputError
+from amortized.report import check_suffix, stacked, write_images, write_table
 
-PAIRS_PER_ROW = 16
+PER_ROW = 16
 
 if TYPE_CHECKING:
     import numpy as np
 
     from amortized.evaluation import Evidence
     from amortized.runs import Run
+    from amortized.tasks import Imputation, Traversal
 
 
 def target(run: "Run", out: Path | None, name: str, *, image: bool) -> Path:
@@ -38,12 +40,73 @@ def write(run: "Run", out: Path, arrays: Mapping[str, "np.ndarray"], columns: in
     if out.suffix.lower() == ".png":
         images, *origins = arrays.values()
         if origins:
-            columns = min(len(images), PAIRS_PER_ROW)
-            images = pairs(origins[0], images, columns)
+            columns = min(len(images), PER_ROW)
+            images = stacked([origins[0], images], columns)
         write_images(out, images, columns, **_range(run))
     else:
         write_table(out, arrays, () if "z" in arrays else run.spec.columns)
     print(f"Wrote {out}.")
+
+
+def write_traversal(run: "Run", out: Path, made: "Traversal") -> None:
+    """Write a traversal, a row of a table for each image of the picture, and say what each dimension carries."""
+    import numpy as np
+
+    arrays = {"x": made.x.reshape(-1, *made.x.shape[3:])}
+    if out.suffix.lower() != ".png":
+        datum, row, _ = (index.ravel() for index in np.indices(made.z.shape))
+        arrays |= {"datum": datum, "dimension": made.ranking.dimensions[row], "value": made.z.ravel()}
+    write(run, out, arrays, columns=made.z.shape[2])
+    unit = "nats of KL" if made.ranking.measure == "kl_nats" else "of the prior's variance"
+    carried = zip(made.ranking.dimensions, made.ranking.carried, strict=True)
+    print(f"Rows: {', '.join(f'dimension {dimension} ({value:.2f} {unit})' for dimension, value in carried)}.")
+
+
+def write_imputation(run: "Run", out: Path, made: "Imputation") -> None:
+    """Write data whose holes were filled, and say how near the truth those are that were hidden."""
+    import numpy as np
+
+    draws = made.x if made.x.ndim > made.observed.ndim else made.x[None]
+    if out.suffix.lower() == ".png":
+        ends = _range(run) or {"low": float(np.nanmin(made.x)), "high": float(np.nanmax(made.x))}
+        truth = draws[0] if made.truth is None else made.truth
+        layers = [np.where(made.observed, truth, np.nan), *draws, *(() if made.truth is None else (truth,))]
+        columns = min(len(truth), PER_ROW)
+        grey = (ends["low"] + ends["high"]) / 2
+        write_images(out, stacked([np.where(np.isnan(layer), grey, layer) for layer in layers], columns), columns, **ends)
+    elif out.suffix.lower() == ".npz":
+        write_table(out, {"x": made.x, "observed": made.observed})
+    else:
+        arrays = {"x": draws.reshape(-1, *draws.shape[2:])}
+        if len(draws) > 1:
+            arrays["draw"] = np.arange(len(draws)).repeat(draws.shape[1])
+        write_table(out, arrays if out.suffix.lower() == ".csv" else {"x": made.x}, run.spec.columns)
+    print(f"Wrote {out}.")
+    for line in (*_errors(run, made, draws), *made.notes):
+        print(line)
+
+
+def _errors(run: "Run", made: "Imputation", draws: "np.ndarray") -> "Iterator[str]":
+    """How far M draws (M, N, *event) are from the truth where that was hidden, beside the training means."""
+    import numpy as np
+
+    if made.truth is None or not made.hidden.any():
+        return
+    what = f"of the {made.hidden.sum():,} hidden entries"
+    likelihood = None if run.recipe.model is None else run.recipe.model.likelihood
+    if likelihood is not None and likelihood.kind == "categorical":
+        yield f"Share {what} that is right: {(draws == made.truth)[:, made.hidden].mean():.3f}."
+        return
+    try:
+        train = run.rows(split="train").x.cpu().numpy()
+    except InputError:  # data that were handed over in Python are not in the run's folder
+        train = made.truth
+    mean, spread = (statistic(train, axis=0, dtype=np.float64) for statistic in (np.nanmean, np.nanstd))
+    unit = 1.0 if run.spec.is_image else np.where(spread > 0, spread, 1.0)
+    error, baseline = (np.square((x - made.truth) / unit)[made.hidden].mean() for x in (draws.mean(0), mean))
+    whose = "these data's own" if train is made.truth else "the training"
+    units = "" if run.spec.is_image else ", each column in units of its standard deviation"
+    yield f"Mean squared error {what}: {error:.4g}; by {whose} means {baseline:.4g}{units}."
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Data: from what a user has to batches. Sources, splits, the judgment of the support, transforms."""
 
 from amortized.data.batches import Batches
-from amortized.data.record import Data, Rows, Split, mean_and_scale, sample_rows
+from amortized.data.record import Data, Rows, Split, mean_and_scale, never_observed, sample_rows
 from amortized.data.sources import load
 from amortized.data.streams import LoaderBatches, to_batches
 from amortized.data.support import Support, describe
@@ -23,6 +23,7 @@ __all__ = [
     "load",
     "make_transform",
     "mean_and_scale",
+    "never_observed",
     "sample_rows",
     "to_batches",
 ]

@@ -74,8 +74,14 @@ def to_numpy(value: Any, name: str) -> np.ndarray:
         raise InputError(f"array '{name}' cannot be made of what was given ({error}); its rows need one shape.") from None
 
 
-def compact(value: np.ndarray, name: str, columns: tuple[str, ...] = ()) -> torch.Tensor:
+def compact(value: np.ndarray, name: str, columns: tuple[str, ...] = (), *, missing: bool = False) -> torch.Tensor:
     """The tensor of numbers in the smallest of uint8, int32 and float32 that holds them exactly (floats: as float32).
+
+    Args:
+        value: The numbers.
+        name: What to call the array.
+        columns: What to call its columns.
+        missing: Whether NaN may be among them, for what is missing; they are then kept as float32.
 
     Raises:
         InputError: The values are no real numbers, or some are not finite.
@@ -85,7 +91,7 @@ def compact(value: np.ndarray, name: str, columns: tuple[str, ...] = ()) -> torc
     if value.dtype.kind not in "buif":
         raise InputError(f"array '{name}' holds {_held(value)}, not numbers; convert it, or give it as labels or context.")
     if value.dtype.kind == "f":
-        value = _as_float32(value, name, columns)
+        value = _as_float32(value, name, columns, missing)
     if value.size == 0 or value.dtype == np.uint8:
         return torch.tensor(value)
     low, high = value.min(), value.max()
@@ -104,17 +110,17 @@ def _held(value: np.ndarray) -> str:
     )
 
 
-def _as_float32(value: np.ndarray, name: str, columns: tuple[str, ...]) -> np.ndarray:
+def _as_float32(value: np.ndarray, name: str, columns: tuple[str, ...], missing: bool) -> np.ndarray:
     with np.errstate(over="ignore"):
         single = value.astype(np.float32, copy=False)
-    bad = ~np.isfinite(single)
+    bad = np.isinf(single) if missing else ~np.isfinite(single)
     if bad.any():
         first = tuple(int(position) for position in np.argwhere(bad)[0])
         count = int(bad.sum())
         values = "1 value that is" if count == 1 else f"{count} values that are"
         raise InputError(
             f"array '{name}' has {values} not finite in float32; the first is {value[first]} at {place(first, columns)}."
-            " Remove those rows or fill them in."
+            f" Remove those rows or fill them in{', or give NaN for what is missing' if missing else ''}."
         )
     return single
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from amortized.data.arrays import SPLITS, compact, to_numpy
 from amortized.data.classes import encode
+from amortized.data.missing import has_missing, missing_note
 from amortized.data.record import Data, Split
 from amortized.data.splits import check_fractions, divide
 from amortized.data.support import is_image_shape
@@ -32,18 +33,20 @@ def assemble(
     """Make a data set of arrays under the names of an `.npz` file; the arguments are those of `load`."""
     fractions = check_fractions(splits)
     columns = tuple(map(str, arrays["columns"])) if "columns" in arrays else ()
-    x = {split: compact(value, _key(split, "x"), columns) for split, value in _data(arrays, name).items()}
+    x = {split: compact(value, _key(split, "x"), columns, missing=True) for split, value in _data(arrays, name).items()}
     _check_shapes(x, least_rows)
     event = tuple(next(iter(x.values())).shape[1:])
     columns = columns if len(columns) == _width(event) else tuple(map(str, range(_width(event))))
     codes, label_names = _labels(arrays, labels, x, name)
     conditions, context_names = _conditions(arrays, context, x, name, (codes, label_names))
+    missing = any(map(has_missing, x.values()))
     whole = {
         split: Split(
             value,
             torch.arange(len(value)),
             {key: condition[split] for key, condition in conditions.items()},
             None if codes is None else codes[split],
+            missing,
         )
         for split, value in x.items()
     }
@@ -194,17 +197,28 @@ def _divided(whole: dict[str, Split], fractions: tuple[float, float, float], see
 def _taken(split: Split, rows: Tensor) -> Split:
     if len(rows) == len(split):
         return split  # all rows, ascending: no copy
-    return Split(**split.fetch(rows))
+    return Split(**split.fetch(rows), has_missing=split.has_missing)
 
 
 def _constant(train: Split, columns: tuple[str, ...]) -> tuple[str, ...]:
-    still = (train.x == train.x[:1]).all(0)
+    still = _still(train.x)
     positions = [tuple(position) for position in still.nonzero().tolist()]
     return tuple(columns[position[0]] if columns else str(position) for position in positions)
 
 
+def _still(x: Tensor) -> Tensor:
+    """Which entries have one value in all rows in which they are observed."""
+    if not has_missing(x):
+        return (x == x[:1]).all(0)
+    missing = x.isnan()
+    return torch.where(missing, torch.inf, x).amin(0) == torch.where(missing, -torch.inf, x).amax(0)
+
+
 def _notes(parts: dict[str, Split], constant: tuple[str, ...], columns: tuple[str, ...], codes: dict[str, Tensor] | None):
     event = tuple(parts["train"].event_shape)
+    if parts["train"].has_missing:
+        holes = sum(int(part.x.isnan().sum()) for part in parts.values())
+        yield missing_note(holes / sum(part.x.numel() for part in parts.values()))
     if constant and columns:
         shown = ", ".join(f"'{name}'" for name in constant[:8]) + (", ..." if len(constant) > 8 else "")
         which = f"column {shown} never varies" if len(constant) == 1 else f"columns {shown} never vary"

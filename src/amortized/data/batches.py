@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from amortized.data.missing import has_missing, mark
 from amortized.data.randomness import Stream, generator
-from amortized.data.record import Rows, Split
+from amortized.data.record import Rows, Split, is_incomplete
 from amortized.data.transforms import Transform
 from amortized.errors import InputError
 from amortized.seeds import derive_seed
@@ -50,6 +51,7 @@ class Batches:
         self.drop_last = drop_last and len(split) >= batch_size
         self.frozen = not shuffle if frozen is None else frozen
         self._in_memory = isinstance(split, Split)
+        self.has_missing = is_incomplete(split)
         if isinstance(split, Split):
             split = split if device is None else split.to(device)
             if self.frozen and transform is not None:
@@ -91,9 +93,12 @@ class Batches:
 
     def _cut(self, rows: Tensor, seed: int) -> dict[str, Any]:
         if self._in_memory:
-            return finish(self.split.fetch(rows), self.transform, None if self.frozen else seed, None)
+            batch = self.split.fetch(rows)
+            batch = mark(batch) if self.has_missing else batch
+            return finish(batch, self.transform, None if self.frozen else seed, None)
         with Stream(seed).active():
             batch = self.split.fetch(rows)
+        batch = mark(batch) if self.has_missing or has_missing(batch["x"]) else batch
         return finish(batch, self.transform, None if self.frozen else seed, self.device)
 
 

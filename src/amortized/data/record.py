@@ -1,11 +1,11 @@
 """The record of a data set: its splits in memory, and what is known about it.
 
 A split is (x, context, labels, index), each of N rows; x stays in the compact type that it came in (8-bit images stay 8-bit)
-and becomes float32 when a batch is cut. Whatever offers `len`, `event_shape` and `fetch` is a split as well: that of a user's
-`Dataset` does, without holding anything in memory.
+and becomes float32 when a batch is cut; NaN is a missing entry. Whatever offers `len`, `event_shape` and `fetch` is a split as
+well: that of a user's `Dataset` does, without holding anything in memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from amortized.data.missing import has_missing
 from amortized.data.randomness import generator
 from amortized.data.support import Support, describe
 from amortized.seeds import derive_seed
@@ -40,16 +41,18 @@ class Split:
     """A part of a data set, in memory.
 
     Attributes:
-        x: (N, *event) in a compact type.
+        x: (N, *event) in a compact type; NaN where an entry is missing.
         index: (N,) position of each row in the array that it came from.
         context: Named conditions, (N,) integer codes or (N,) or (N, c) floats.
         labels: (N,) class codes, or None. Real-valued labels are kept as floats.
+        has_missing: Whether entries are missing, here or in another split of the same data: batches then say which are observed.
     """
 
     x: Tensor
     index: Tensor
     context: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
+    has_missing: bool = False
 
     def __len__(self) -> int:
         """The number N of rows."""
@@ -73,7 +76,7 @@ class Split:
         """The split with every tensor on `device`."""
         labels = None if self.labels is None else self.labels.to(device)
         context = {name: value.to(device) for name, value in self.context.items()}
-        return Split(self.x.to(device), self.index.to(device), context, labels)
+        return Split(self.x.to(device), self.index.to(device), context, labels, self.has_missing)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Data:
         columns: The names of a table's columns; empty for other events.
         label_names: The name of each class code; empty where there are no classes.
         context_names: For each condition that is a class, the name of each code.
-        constant: The names of the columns (or pixels) that never vary in the training split.
+        constant: The names of the columns (or pixels) whose observed values never vary in the training split.
         notes: Sentences that a user should see.
         fingerprint: The start of the SHA-256 of the content, for the record of a run.
         rows_seen: Rows by which the support is judged where not all data are in memory.
@@ -119,11 +122,21 @@ class Data:
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
     @cached_property
+    def has_missing(self) -> bool:
+        """Whether entries are missing in any split (of streamed data: in the first rows)."""
+        return any(map(is_incomplete, self.splits.values()))
+
+    @cached_property
     def support(self) -> Support:
         """Which values occur, in all splits together (of streamed data: in the first rows)."""
         if self.rows_seen is not None:
             return describe(self.rows_seen, image=self.is_image)
         return describe(*(split.x for split in self.splits.values() if isinstance(split, Split)), image=self.is_image)
+
+
+def is_incomplete(split: Rows) -> bool:
+    """Whether every batch of a split says which entries are observed; of streamed data, those with holes do in any case."""
+    return getattr(split, "has_missing", False) or (isinstance(split, Split) and has_missing(split.x))
 
 
 def sample_rows(split: Rows, n: int, seed: int = 0) -> dict[str, Any]:
@@ -133,7 +146,7 @@ def sample_rows(split: Rows, n: int, seed: int = 0) -> dict[str, Any]:
 
 
 def mean_and_scale(split: Rows, how: Literal["columns", "global", "none"]) -> tuple[Tensor, Tensor]:
-    """The shift and the unit that standardize a training split: (x - shift) / unit.
+    """The shift and the unit that standardize the observed entries of a training split: (x - shift) / unit.
 
     Args:
         split: The training split.
@@ -141,20 +154,39 @@ def mean_and_scale(split: Rows, how: Literal["columns", "global", "none"]) -> tu
             `none` gives 0 and 1.
 
     Returns:
-        shift and unit, float32 of the event's shape, computed in float64. The unit of what never varies is 1.
+        shift and unit, float32 of the event's shape, computed in float64. The unit of what never varies is 1; the shift of what
+        is never observed is 0.
     """
     shape = split.event_shape
     if how == "none":
         return torch.zeros(shape), torch.ones(shape)
-    total, count = torch.zeros(shape, dtype=torch.float64), 0
-    for x in _chunks(split):
-        total, count = total + x.sum(0), count + len(x)
-    mean = total / count if how == "columns" else (total / count).mean().expand(shape)
+    total, count = _sums(split, shape)
+    if how == "global":
+        total, count = total.sum().expand(shape), count.sum().expand(shape)
+    mean = total / count.clamp(min=1)
     # The second pass takes squares about the mean: their sum loses no digits to cancellation.
-    squares = sum(((x - mean).square().sum(0) for x in _chunks(split)), torch.zeros(shape, dtype=torch.float64))
-    variance = squares / count if how == "columns" else (squares / count).mean().expand(shape)
+    squares, _ = _sums(split, shape, lambda x: (x - mean).square())
+    variance = (squares.sum().expand(shape) if how == "global" else squares) / count.clamp(min=1)
     unit = torch.where(variance > 0, variance.sqrt(), 1.0)
     return mean.to(torch.float32).contiguous(), unit.to(torch.float32).contiguous()
+
+
+def never_observed(split: Rows) -> Tensor:
+    """The entries that no row has, true or false of the event's shape."""
+    return _sums(split, split.event_shape)[1] == 0
+
+
+def _sums(split: Rows, shape: torch.Size, function: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
+    """The sum over the rows in which an entry is observed, and their number, both float64 of the event's shape."""
+    total, count = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+    for x in map(function, _chunks(split)):
+        part = x.sum(0)
+        if part.isnan().any():
+            observed = ~x.isnan()
+            total, count = total + torch.where(observed, x, 0.0).sum(0), count + observed.sum(0)
+        else:
+            total, count = total + part, count + len(x)
+    return total, count
 
 
 def _chunks(split: Rows, size: int = 4096):

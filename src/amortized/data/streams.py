@@ -1,8 +1,9 @@
 """A user's own `torch.utils.data.Dataset` or `DataLoader`, behind the interface of the splits in memory.
 
 A map-style `Dataset` is split by row number and read row by row; a `DataLoader` is a split as it is. Items are `x`, `(x, labels)`
-or a dict with the keys `x`, `labels`, `context`. A `__getitem__` that draws random numbers from torch's global generator draws
-them from a stream seeded by (seed, epoch, step), so that a resumed run sees the same rows.
+or a dict with the keys `x`, `labels`, `context`, `observed`; what is missing of `x` is NaN, or not `observed`. A `__getitem__`
+that draws random numbers from torch's global generator draws them from a stream seeded by (seed, epoch, step), so that a resumed
+run sees the same rows.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from amortized.data.arrays import SPLITS, compact
 from amortized.data.assemble import assemble, channels_first_note
 from amortized.data.batches import Batches, check_batch_size, check_world, finish, share
+from amortized.data.missing import has_missing, mark, missing_note, with_holes
 from amortized.data.randomness import Stream
 from amortized.data.record import Data, Rows, Split
 from amortized.data.splits import check_fractions, divide
@@ -35,6 +37,7 @@ class DatasetSplit:
     dataset: Any
     positions: Tensor
     event_shape: torch.Size
+    has_missing: bool = False
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -52,6 +55,7 @@ class LoaderSplit:
 
     loader: DataLoader
     event_shape: torch.Size
+    has_missing: bool = False
 
     def __len__(self) -> int:
         """The number of rows of the dataset behind the loader."""
@@ -93,6 +97,7 @@ class LoaderBatches:
         for step, item in enumerate(self._items(number)):
             batch = as_batch(item, None, place)
             place += len(batch["x"])
+            batch = mark(batch) if self.split.has_missing or has_missing(batch["x"]) else batch
             rows = share(torch.arange(len(batch["x"])), rank, world, equal=not self.frozen)
             if step >= start and len(rows):
                 seed = None if self.frozen else derive_seed(self.seed, "noise", number, step, rank)
@@ -175,8 +180,11 @@ def from_torch(source: Any, *, name: str, splits: Sequence[float], seed: int, le
     for split, rows in seen.items():
         if rows.shape[1:] != shape:
             raise InputError(f"the rows of '{split}' have shape {tuple(rows.shape[1:])}, but those of 'train' {tuple(shape)}.")
-    parts = _parts(given, shape, check_fractions(splits), seed)
-    notes = [note for note in (channels_first_note(tuple(shape)),) if note]
+    rows_seen = torch.cat([rows.to(torch.float32) for rows in seen.values()])
+    missing = has_missing(rows_seen)
+    parts = _parts(given, shape, check_fractions(splits), seed, missing)
+    notes = [missing_note(float(rows_seen.isnan().float().mean()), "the entries of the first rows")] if missing else []
+    notes += [note for note in (channels_first_note(tuple(shape)),) if note]
     notes += [f"the {split} split is empty: give {{'train': ..., '{split}': ...}}." for split in SPLITS if len(parts[split]) == 0]
     return Data(
         name,
@@ -188,7 +196,7 @@ def from_torch(source: Any, *, name: str, splits: Sequence[float], seed: int, le
         label_names=tuple(map(str, getattr(getattr(given["train"], "dataset", given["train"]), "classes", ()))),
         notes=tuple(notes),
         fingerprint=hashlib.sha256(seen["train"].numpy().tobytes() + str(len(parts["train"])).encode()).hexdigest()[:16],
-        rows_seen=torch.cat([rows.to(torch.float32) for rows in seen.values()]),
+        rows_seen=rows_seen,
     )
 
 
@@ -209,11 +217,13 @@ def as_batch(item: Any, index: Tensor | None, place: int = 0) -> dict[str, Any]:
         )
     if not isinstance(fields.get("labels", x), Tensor):
         raise InputError(f"the labels of the dataset are {type(fields['labels']).__name__}, not a tensor; give integer codes.")
+    if (observed := fields.get("observed")) is not None:
+        x = with_holes(x, torch.as_tensor(observed))
     batch: dict[str, Any] = {"x": x, "index": fields.get("index", index)}
     if batch["index"] is None:
         batch["index"] = torch.arange(place, place + len(x))
-    batch.update({key: fields[key] for key in ("labels", "context", "observed") if key in fields})
-    return batch
+    batch.update({key: fields[key] for key in ("labels", "context") if key in fields})
+    return batch if observed is None else mark(batch)
 
 
 def _collated(items: list[Any]) -> Any:
@@ -250,23 +260,25 @@ def _first_rows(split: str, member: Any, seed: int) -> Tensor:
             x = as_batch(_collated([member[row] for row in range(min(PEEK, len(member)))]), None)["x"]
     if x.ndim < 2:
         raise InputError(f"the x of '{split}' are single numbers; give each row a shape, such as (1,).")
-    return compact(x.detach().cpu().float().numpy(), f"{split} x")
+    return compact(x.detach().cpu().float().numpy(), f"{split} x", missing=True)
 
 
-def _parts(given: dict[str, Any], shape: torch.Size, fractions: tuple[float, float, float], seed: int) -> dict[str, Rows]:
+def _parts(
+    given: dict[str, Any], shape: torch.Size, fractions: tuple[float, float, float], seed: int, missing: bool
+) -> dict[str, Rows]:
     nothing = Split(torch.empty(0, *shape), torch.empty(0, dtype=torch.int64))
     parts: dict[str, Rows] = dict.fromkeys(SPLITS, nothing)
     for split, member in given.items():
         if isinstance(member, DataLoader):
-            parts[split] = LoaderSplit(member, shape)
+            parts[split] = LoaderSplit(member, shape, missing)
         else:
-            parts[split] = DatasetSplit(member, torch.arange(len(member)), shape)
+            parts[split] = DatasetSplit(member, torch.arange(len(member)), shape, missing)
     if isinstance(given["train"], Dataset):
         cut = [0.0 if split in given else fraction for split, fraction in zip(SPLITS, fractions, strict=True)]
         cut[0] = 1.0 - cut[1] - cut[2]
         for split, rows in zip(SPLITS, divide(len(given["train"]), cut, seed), strict=True):  # pyright: ignore[reportArgumentType]
             if split == "train" or split not in given:
-                parts[split] = DatasetSplit(given["train"], torch.from_numpy(rows), shape)
+                parts[split] = DatasetSplit(given["train"], torch.from_numpy(rows), shape, missing)
     return parts
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from amortized.errors import InputError
+
 Kind = Literal["binary", "levels", "counts", "unit", "real"]
 
 
@@ -53,15 +55,20 @@ def describe(*arrays: Tensor, image: bool | None = None) -> Support:
     """Judge the support of data from their values.
 
     Args:
-        *arrays: Each (N, *event), finite, not all empty: the splits of one data set.
+        *arrays: Each (N, *event), not all empty: the splits of one data set. NaN, a missing entry, has no part in it.
         image: Whether the events are images; by default, judged by their shape.
 
     Returns:
         The support, with the reason.
+
+    Raises:
+        InputError: No entry is observed.
     """
     if image is None:
         image = is_image_shape(tuple(arrays[0].shape[1:]))
-    arrays = tuple(array for array in arrays if array.numel())
+    arrays = tuple(seen for array in arrays if (seen := _observed(array)).numel())
+    if not arrays:
+        raise InputError("every entry of the data is missing (NaN); give data of which some were observed.")
     extremes = [torch.aminmax(array) for array in arrays]
     low, high = min(float(pair.min) for pair in extremes), max(float(pair.max) for pair in extremes)
     whole = all(_is_whole(array) for array in arrays)
@@ -85,6 +92,12 @@ def _judge(low: float, high: float, whole: bool, image: bool) -> Support:
         return Support("unit", None, low, high, f"the images hold fractions within [0, 1], from {span}")
     numbers = "whole numbers, some negative," if whole else "fractions"
     return Support("real", None, low, high, f"the values are {numbers} from {span}")
+
+
+def _observed(array: Tensor) -> Tensor:
+    # The minimum of what holds NaN is NaN, so that data without any are not copied.
+    is_full = not array.is_floating_point() or not array.numel() or not bool(array.min().isnan())
+    return array if is_full else array[~array.isnan()]
 
 
 def _is_whole(array: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """Tables: `.csv`, `.parquet` and DataFrames, as a dict of named arrays.
 
-Every column is a number of the datum, but those that are named as labels or as conditions; these may be text.
+Every column is a number of the datum, but those that are named as labels or as conditions; these may be text. A number that is
+missing is NaN: an empty cell, or one of the words by which programs write a hole.
 """
 
 import csv
@@ -13,19 +14,21 @@ import numpy as np
 from amortized.errors import InputError
 
 _EXTRA = "pip install 'amortized[tables]'"
+HOLES = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+"""What a cell without a number holds, in whatever case."""
 
 
 def read_csv(path: Path, named: Collection[str]) -> dict[str, np.ndarray]:
     """The arrays of a `.csv` file, with a header or without; commas, semicolons or tabs.
 
-    A first row in which nothing is a number is a header; without one the columns are called 0, 1, ....
+    A first row of no numbers, and of more than holes, is a header; without one the columns are called 0, 1, ....
 
     Args:
         path: Of the file.
         named: The columns that are no part of `x`.
 
     Raises:
-        InputError: No rows, ragged rows, or text or a hole where a number is needed.
+        InputError: No rows, ragged rows, or text where a number is needed.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -35,7 +38,7 @@ def read_csv(path: Path, named: Collection[str]) -> dict[str, np.ndarray]:
             rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"'{path}' cannot be read as a table of text ({error}); write it as CSV in UTF-8.") from None
-    header = bool(rows) and not any(_is_number(cell) for cell in rows[0])
+    header = bool(rows) and not any(map(_is_number, rows[0])) and not all(map(_is_hole, rows[0]))
     names = [cell.strip() for cell in rows[0]] if header else [str(column) for column in range(len(rows[0]) if rows else 0)]
     rows = rows[header:]
     if not rows:
@@ -78,9 +81,10 @@ def from_frame(frame: Any, named: Collection[str]) -> dict[str, np.ndarray]:
 def _column(series: Any) -> np.ndarray:
     missing = series.isna().to_numpy()
     if series.dtype.kind in "buif":
-        # A nullable integer column has no NaN of its own; as floats its holes are seen, and reported, like any other.
+        # A nullable integer column has no NaN of its own; as floats its holes are like any other.
         return series.to_numpy(dtype=np.float64, na_value=np.nan) if missing.any() else series.to_numpy(dtype=series.dtype.kind)
-    return np.where(missing, "", series.astype(str).to_numpy(dtype=np.str_))
+    # Not by pandas' own conversion to numpy's text, which cuts every cell to one letter where one is missing.
+    return np.asarray(["" if hole else str(cell) for cell, hole in zip(series, missing, strict=True)], dtype=np.str_)
 
 
 def _arrays(names: Sequence[str], columns: Sequence[np.ndarray], named: Collection[str], where: str) -> dict[str, np.ndarray]:
@@ -101,13 +105,16 @@ def _arrays(names: Sequence[str], columns: Sequence[np.ndarray], named: Collecti
 def _numbers(name: str, column: np.ndarray) -> np.ndarray:
     if column.dtype.kind in "buif":
         return column
-    row, cell = next((row, cell) for row, cell in enumerate(column.tolist()) if not _is_number(cell))
-    if not cell.strip():
-        raise InputError(f"column '{name}' has no value at row {row}; remove that row or fill it in.")
-    raise InputError(
-        f"column '{name}' needs numbers; it has '{cell}' at row {row}. Name it as a class by labels='{name}'"
-        f" or context=['{name}'], or leave the column out."
-    )
+    numbers = np.full(len(column), np.nan)
+    for row, cell in enumerate(column.tolist()):
+        if _is_number(cell):
+            numbers[row] = float(cell)
+        elif not _is_hole(cell):
+            raise InputError(
+                f"column '{name}' needs numbers; it has '{cell}' at row {row}. Name it as a class by labels='{name}'"
+                f" or context=['{name}'], or leave the column out."
+            )
+    return numbers
 
 
 def _numbers_or_text(cells: Sequence[str]) -> np.ndarray:
@@ -116,6 +123,10 @@ def _numbers_or_text(cells: Sequence[str]) -> np.ndarray:
         return text.astype(np.float64)
     except ValueError:
         return text
+
+
+def _is_hole(cell: str) -> bool:
+    return cell.strip().lower() in HOLES
 
 
 def _is_number(cell: str) -> bool:

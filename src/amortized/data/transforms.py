@@ -4,7 +4,8 @@
 divided by the last level as a probability p and draws x ~ Bernoulli(p), anew at every visit of a training image; those of
 validation and test are drawn once. *Denoising* (Im et al. 2015, arXiv:1511.06406) lets the encoder see a corrupted copy of
 the x that the likelihood scores. Each is a function of x and of one uniform number u per entry: x = [u < p], a Gaussian
-perturbation is the normal quantile of u. So frozen noise differs from fresh noise only in where u comes from.
+perturbation is the normal quantile of u. So frozen noise differs from fresh noise only in where u comes from. A missing entry of
+x, NaN, stays one.
 """
 
 import math
@@ -14,6 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from amortized.data.missing import has_missing, with_holes
 from amortized.data.randomness import uniform_of_rows
 from amortized.data.record import Split
 from amortized.data.support import Support
@@ -98,27 +100,29 @@ class Transform:
         """Transform a batch.
 
         Args:
-            batch: A dict with `x` and `index`.
+            batch: A dict with `x` and `index`, and `observed` where entries of `x` are missing.
             generator: Where fresh noise comes from, on the device of `x`; without one the noise is frozen: a function
                 of the seed and of `index`.
 
         Returns:
             A new dict; its `x` is float32 and `input` is there if corrupted.
         """
-        x, index = batch["x"], batch["index"]
-        x = self._binarized(_divided(x, self.divisor), index, generator)
+        x, index, observed = batch["x"], batch["index"], batch.get("observed")
+        x = _with_holes_of(observed, self._binarized(_divided(x, self.divisor), index, generator))
         if self.corrupt is None or (generator is None and not self.corrupt_evaluation):
             return {**batch, "x": x}
         u = self._uniform("corrupt", x, index, generator)
-        return {**batch, "x": x, "input": self.corrupt(x, u, self.support.low, self.support.high)}
+        corrupted = self.corrupt(x, u, self.support.low, self.support.high)
+        return {**batch, "x": x, "input": _with_holes_of(observed, corrupted)}
 
     def freeze(self, split: Split) -> tuple[Split, "Transform"]:
         """Draw the frozen binarization of a split once: the split of 0 and 1, and the transform that is left to do."""
         if self.binarize is None:
             return split, self
-        drawn = []
+        drawn, is_full = [], not has_missing(split.x)
         for x, index in zip(split.x.split(1024), split.index.split(1024), strict=True):
-            drawn.append(self._binarized(_divided(x, self.divisor), index, None).to(torch.uint8))
+            bits = self._binarized(_divided(x, self.divisor), index, None)
+            drawn.append(bits.to(torch.uint8) if is_full else with_holes(bits, ~x.isnan()))
         x = torch.cat(drawn) if drawn else split.x
         return replace(split, x=x), replace(self, binarize=None, divisor=1.0)
 
@@ -196,6 +200,10 @@ def _last_level(support: Support, what: str, way_out: str) -> float:
             f"{what} needs grey levels or values in [0, 1], but {support.reason} (kind '{support.kind}'); {way_out}."
         )
     return support.maximum_level
+
+
+def _with_holes_of(observed: Tensor | None, x: Tensor) -> Tensor:
+    return x if observed is None else with_holes(x, observed)
 
 
 def _divided(x: Tensor, divisor: float) -> Tensor:

@@ -56,7 +56,7 @@ class Chain(Distribution):
     @property
     def center(self) -> Tensor:
         """(*batch, D) the center of each group given the center of the one before: of all groups but the first no mean."""
-        return self._ancestral(center(self.first), center)
+        return self._ancestral([center(self.first)], center)
 
     def expand(self, batch_shape, _instance=None) -> "Chain":
         """The same over a larger batch."""
@@ -65,7 +65,7 @@ class Chain(Distribution):
     def sample(self, sample_shape=EMPTY) -> Tensor:
         """(*sample_shape, *batch, D) draws, each group given the one before."""
         with torch.no_grad():
-            return self._ancestral(self.first.sample(torch.Size(sample_shape)), lambda p: p.sample())
+            return self._ancestral([self.first.sample(torch.Size(sample_shape))], lambda p: p.sample())
 
     def rsample(self, sample_shape=EMPTY) -> Tensor:
         """(*sample_shape, *batch, D) draws with a gradient.
@@ -73,7 +73,7 @@ class Chain(Distribution):
         Raises:
             NotImplementedError: A group has none.
         """
-        return self._ancestral(self.first.rsample(torch.Size(sample_shape)), lambda p: p.rsample())
+        return self._ancestral([self.first.rsample(torch.Size(sample_shape))], lambda p: p.rsample())
 
     def log_prob(self, value: Tensor) -> Tensor:
         """(*sample_shape, *batch) log-density of (*sample_shape, *batch, D), the sum over the groups, in nats."""
@@ -84,13 +84,22 @@ class Chain(Distribution):
             log_prob = log_prob + link(before).log_prob(group)
         return log_prob
 
+    def follow(self, value: Tensor, entry: int) -> Tensor:
+        """The vectors `value` (*lead, D) in which all groups drawn after that of `entry` give way to their centers given it."""
+        groups = split_groups(value, self._in_vector)
+        ends = torch.tensor([shape.numel() for shape in self._in_vector]).cumsum(0)
+        kept = int((ends <= entry).sum())
+        kept = len(groups) - kept if self.backward else kept + 1
+        return self._ancestral(groups[:: -1 if self.backward else 1][:kept], center)
+
     @property
     def _in_vector(self) -> tuple[torch.Size, ...]:
         return self.event_shapes[::-1] if self.backward else self.event_shapes
 
-    def _ancestral(self, first: Tensor, take: Callable[[Distribution], Tensor]) -> Tensor:
-        groups = [first]
-        for link in self.links:
+    def _ancestral(self, groups: Sequence[Tensor], take: Callable[[Distribution], Tensor]) -> Tensor:
+        """The vector of the groups drawn first and, for each of the others, what is taken from its distribution."""
+        groups = list(groups)
+        for link in self.links[len(groups) - 1 :]:
             groups.append(take(link(groups[-1])))
         return join_groups(groups[::-1] if self.backward else groups, self._in_vector)
 

@@ -7,7 +7,11 @@ variance about r / K (Nowozin 2018, proposition 1); r is estimated from the same
 that of Monte Carlo, which falls with K, and that of the data, which is how far another sample of as many data would be.
 
 Weights are summed in float64 and never leave the log domain: kept are a running maximum m, sum_k e^{log w_k - m} and
-sum_k e^{2 (log w_k - m)}.
+sum_k e^{2 (log w_k - m)}. The second gives, besides r, the chi upper bound (Dieng et al. 2017, arXiv 1611.00328, equation 4),
+
+    log p(x) <= 1/2 log E_q[ w^2 ] ~ 1/2 log 1/K sum_k w_k^2
+
+which is a bound for many samples only: the estimate is too low where no draw found the largest weights.
 """
 
 import math
@@ -56,8 +60,10 @@ class Evidence:
         samples: Posterior samples per datum.
         split: The data it is about.
         rate_is_exact: Whether the KL is a closed form.
-        dimensions: Entries of a datum where bits per dimension make sense (discrete data), else None.
+        dimensions: Observed entries of a datum, in the mean over the data, where bits per dimension make sense (discrete data),
+            else None.
         is_exact: Whether nothing was sampled: the posterior's whole support was summed over.
+        cubo: (N,) estimate of the chi upper bound on log p(x), nats; None where there is no bound, or log p(x) itself is known.
     """
 
     elbo: Tensor | None
@@ -68,8 +74,9 @@ class Evidence:
     samples: int
     split: str = "test"
     rate_is_exact: bool = True
-    dimensions: int | None = None
+    dimensions: float | None = None
     is_exact: bool = False
+    cubo: Tensor | None = None
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -85,7 +92,9 @@ class Evidence:
                 "nll_mc_stderr_nats": (float(self.nll_variance.sum().sqrt()) / len(self.nll), "estimate"),
                 "nll_bias_nats": (float(self.nll_variance.mean()) / 2, "estimate"),
             }
-            if self.dimensions is not None:
+            if self.cubo is not None:
+                table["cubo_nats"] = (float(self.cubo.mean()), "estimate")
+            if self.dimensions:
                 table["bits_per_dim"] = (mean_nll / self.dimensions / math.log(2), kind)
             table["rate_nats"] = (float(self.rate.mean()), "exact" if self.rate_is_exact else "estimate")
         table["distortion_nats"] = (float(self.distortion.mean()), "exact" if self.is_exact else "estimate")
@@ -122,7 +131,7 @@ def evaluate(
     samples: int = 1000,
     seed: int = 0,
     split: str = "test",
-    dimensions: int | None = None,
+    dimensions: float | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Evidence:
     """Estimate the ELBO and log p(x) of every datum.
@@ -133,7 +142,7 @@ def evaluate(
         samples: The number K of posterior samples per datum; a model that enumerates its latents takes none.
         seed: Of the posterior samples.
         split: The name of the data, for the record.
-        dimensions: Entries of a datum, for bits per dimension; None for continuous data.
+        dimensions: Entries of a datum, for bits per dimension; None for continuous data. Of these the observed ones are counted.
         progress: Called with the number of data done, after each chunk.
 
     Returns:
@@ -145,22 +154,25 @@ def evaluate(
     if samples < 1:
         raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
     samples = 1 if getattr(model, "enumerates", False) else samples
-    rows, exact, is_bound, complete = [], True, True, True
+    rows, exact, is_bound, complete, observed = [], True, True, True, 0.0
     with evaluating(model, seed, "evaluation"):
         for batch, at_once in _chunks(model, batches, samples):
             sums = _Sums(model, batch, samples, at_once)
             exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
             complete = complete and sums.is_complete
             rows.append(sums.results())
+            observed += len(batch) if batch.observed is None else float(batch.observed.double().mean()) * len(batch)
             if progress is not None:
                 progress(len(batch))
     if not rows:
         raise InputError(f"the {split} split has no data to evaluate; name another split.")
     columns = [torch.cat(column).cpu() for column in zip(*rows, strict=True)]
-    elbo, nll, variance, rate, distortion = columns
+    elbo, nll, variance, rate, distortion, cubo = columns
     if not is_bound:
         return Evidence(None, None, None, None, distortion, samples, split)
-    return Evidence(elbo, nll, variance, rate, distortion, samples, split, exact, dimensions, complete)
+    above = None if complete or samples == 1 else cubo
+    dimensions = None if dimensions is None else dimensions * observed / len(elbo)
+    return Evidence(elbo, nll, variance, rate, distortion, samples, split, exact, dimensions, complete, above)
 
 
 class _Sums:
@@ -199,13 +211,14 @@ class _Sums:
         self.maximum = maximum
 
     def results(self) -> tuple[Tensor, ...]:
-        """ELBO, NLL, its Monte Carlo variance, rate and distortion, each (B,)."""
+        """ELBO, NLL, its Monte Carlo variance, rate, distortion and chi bound, each (B,)."""
         distortion, rate = -self.log_px / self.samples, self.kl / self.samples
         nll = -(self.maximum + (self.first / self.samples).log())
         spread = (self.second / self.first.square() - 1.0 / self.samples).clamp(min=0.0)
         variance = spread * self.samples / (self.samples - 1) if self.samples > 1 else torch.full_like(nll, torch.nan)
         variance = torch.zeros_like(nll) if self.is_complete else variance
-        return -distortion - rate, nll, variance, rate, distortion
+        cubo = self.maximum + (self.second / self.samples).log() / 2
+        return -distortion - rate, nll, variance, rate, distortion, cubo
 
 
 def _float64_device(device: torch.device) -> torch.device:

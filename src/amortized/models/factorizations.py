@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from amortized.errors import InputError
-from amortized.models.inference import Hold, refuse_weights, with_path
+from amortized.models.inference import Hold, Value, refuse_weights, with_path
 from amortized.models.model import Gradient
 from amortized.networks import apply
 
@@ -29,7 +29,7 @@ class Factor:
 
     Attributes:
         q: The distribution.
-        q_path: The same with its parameters held constant, where the path gradient is asked for.
+        q_path: The same with its parameters held constant, where the path gradient is asked for, or the split one.
         p: The group's distribution in the model, where q was made of it.
     """
 
@@ -38,8 +38,8 @@ class Factor:
     p: Distribution | None = None
 
 
-Step = Callable[[Tensor], Factor]
-"""From the group drawn before, (*lead, *event), to the posterior of the next."""
+Step = Callable[[Value], Factor]
+"""From the value of the group drawn before, (*lead, *event), to the posterior of the next."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Factorization(nn.Module, ABC):
             x: (B, *event) what the encoder sees.
             given: The encoded condition (B, C), or nothing.
             links: The model's distributions of all groups but z_L.
-            gradient: "total" or "path".
+            gradient: How the terms depend on the parameters of q.
         """
 
 
@@ -123,7 +123,7 @@ class BottomUp(Factorization):
         """q(z_1 | x), and q(z_{l+1} | z_l) as functions of z_l."""
 
         def step(part: nn.Module) -> Step:
-            return lambda below: _factor(part, lambda hold: below, given, gradient, x.device)
+            return lambda below: _factor(part, lambda hold: hold.group(below), given, gradient, x.device)
 
         first, *others = self.drawn
         return _factor(first, lambda hold: hold(x), given, gradient, x.device), [step(part) for part in others]
@@ -165,7 +165,9 @@ class TopDown(Factorization):
 
         def step(part: nn.Module, network: nn.Module, event: torch.Size) -> Step:
             seen = x if isinstance(network, nn.Identity) else apply(network, x, *given)
-            return lambda above: _factor(part, lambda hold: _beside(hold(seen), above, event), given, gradient, x.device)
+            return lambda above: _factor(
+                part, lambda hold: _beside(hold(seen), hold.group(above), event), given, gradient, x.device
+            )
 
         first, *others = self.drawn
         above = self.event_shapes[:0:-1]

@@ -29,10 +29,17 @@ from amortized.distributions.chain import Chain, join_groups, split_groups
 from amortized.distributions.tempering import tempered
 from amortized.errors import InputError
 from amortized.models.factorizations import Factor, Factorization, Links
-from amortized.models.inference import call_at_temperature, check_posterior, check_spaces, draw_given
+from amortized.models.inference import (
+    Value,
+    call_at_temperature,
+    check_posterior,
+    check_spaces,
+    draw_given,
+    make_latent,
+)
 from amortized.models.latent import Inferred, LatentModel
 from amortized.models.model import Gradient
-from amortized.networks import Context
+from amortized.networks import Context, Fill
 from amortized.terms import Batch, Latent
 
 
@@ -51,6 +58,7 @@ class Hierarchical(LatentModel):
         context: Encodes the named conditions of a batch into c (B, C); None for a model without conditions.
         condition: Which of "prior" (the links among it), "posterior" and "likelihood" are called with c.
         preprocess: Applied to what the encoder sees (standardization, one-hot codes); None leaves it as it is.
+        fill: What the encoder sees of missing entries; None fills them with 0, after `preprocess`, and shows no mask.
         skip: Whether the likelihood sees all groups.
 
     Attributes:
@@ -83,6 +91,7 @@ class Hierarchical(LatentModel):
         context: Context | None = None,
         condition: Sequence[str] = ("posterior", "likelihood"),
         preprocess: nn.Module | None = None,
+        fill: Fill | None = None,
         skip: bool = False,
     ):
         posteriors = inference.posteriors
@@ -99,6 +108,7 @@ class Hierarchical(LatentModel):
             context=context,
             condition=condition,
             preprocess=preprocess,
+            fill=fill,
             select=None if skip else FirstGroup(inference.event_shapes[0]),
         )
         self.group_shapes = inference.event_shapes
@@ -118,27 +128,27 @@ class Hierarchical(LatentModel):
         """p(z_{L-1} | z_L), ..., p(z_1 | z_2): from the top down."""
         return list(self.parts["links"])  # pyright: ignore[reportArgumentType]
 
-    def infer(self, batch: Batch, c: Tensor | None, samples: int, gradient: Gradient) -> Inferred:
+    def infer(self, batch: Batch, seen: Tensor, c: Tensor | None, samples: int, gradient: Gradient) -> Inferred:
         """Draw the groups of B data, one `Latent` each, from z_1 to z_L."""
         inference, links = self.inference, self._links(c)
-        factor, steps = inference.begin(self.seen(batch), self.given("posterior", c), links, gradient)
+        factor, steps = inference.begin(seen, self.given("posterior", c), links, gradient)
         parts = inference.posteriors if inference.upward else inference.posteriors[::-1]
         check_posterior(factor.q, parts[0], len(batch))
         drawn = _repeated(draw(factor.q, samples), samples)
         lead = torch.Size((len(drawn.z), len(batch)))
-        factors, groups = [factor], [drawn.z]
+        factors, values = [factor], [Value.of(drawn.z, gradient)]
         for step, part in zip(steps, parts[1:], strict=True):
-            factors.append(step(groups[-1]))
-            groups.append(draw_given(factors[-1].q, part, lead))
+            factors.append(step(values[-1]))
+            values.append(Value.of(draw_given(factors[-1].q, part, lead), gradient))
         if not inference.upward:
-            factors, groups = factors[::-1], groups[::-1]
+            factors, values = factors[::-1], values[::-1]
         top = self.parts["prior"](*self.given("prior", c))
         given_above = [
-            links(level, groups[level + 1]) if factor.p is None else factor.p for level, factor in enumerate(factors[:-1])
+            links(level, values[level + 1].z) if factor.p is None else factor.p for level, factor in enumerate(factors[:-1])
         ]
-        latents = tuple(map(self._latent, factors, [*given_above, top], groups, range(len(groups))))
+        latents = tuple(map(self._latent, factors, [*given_above, top], values, range(len(values))))
         # The draws are not the whole support, even where that of the group drawn first is listed.
-        return Inferred(latents, join_groups(groups, self.group_shapes), drawn.log_weight)
+        return Inferred(latents, join_groups([value.z for value in values], self.group_shapes), drawn.log_weight)
 
     def posterior(self, batch: Batch | Tensor) -> Distribution:
         """q(z_1, ..., z_L | x) of the vector z, with batch (B,)."""
@@ -146,7 +156,7 @@ class Hierarchical(LatentModel):
         c = self.encode_context(batch.context)
         inference = self.inference
         factor, steps = inference.begin(self.seen(batch), self.given("posterior", c), self._links(c), "total")
-        given_before = [lambda before, step=step: step(before).q for step in steps]
+        given_before = [lambda before, step=step: step(Value(before, before)).q for step in steps]
         shapes = self.group_shapes if inference.upward else self.group_shapes[::-1]
         return Chain(factor.q, given_before, shapes, backward=not inference.upward)
 
@@ -170,10 +180,11 @@ class Hierarchical(LatentModel):
         """The vector z (*lead, D) as its groups z_1, ..., z_L, each (*lead, *event)."""
         return split_groups(z, self.group_shapes)
 
-    def _latent(self, factor: Factor, p: Distribution, z: Tensor, level: int) -> Latent:
+    def _latent(self, factor: Factor, p: Distribution, value: Value, level: int) -> Latent:
         p_depends_on_z = self.inference.upward and level < len(self.group_shapes) - 1
         # The KL of a point mass is left out by convention, not averaged.
-        return Latent(factor.q, p, z, factor.q_path, is_averaged=is_point_mass(factor.q) or not p_depends_on_z)
+        is_averaged = is_point_mass(factor.q) or not p_depends_on_z
+        return make_latent(factor.q, p, value, factor.q_path, is_averaged=is_averaged)
 
     def _links(self, c: Tensor | None) -> Links:
         return Links(self.links[::-1], self.given("prior", c))

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
@@ -15,9 +16,45 @@ from amortized.conditional import Conditional, call_detached
 from amortized.distributions import draw
 from amortized.errors import InputError
 from amortized.models.model import Gradient
+from amortized.terms import Latent
 
-Hold = Callable[[Tensor], Tensor]
-"""What is done to a value that depends on parameters of the encoder: nothing, or to take it for a constant."""
+
+@dataclass(frozen=True)
+class Value:
+    """A value that was drawn for a group of latents.
+
+    Attributes:
+        draw: (K, B, *event) with the gradient of the posteriors; what the next group is drawn given.
+        z: (K, B, *event) where the terms are scored: the same, or a copy of it.
+    """
+
+    draw: Tensor
+    z: Tensor
+
+    @classmethod
+    def of(cls, draw: Tensor, gradient: Gradient) -> "Value":
+        """A draw, and where the terms are scored: at a leaf of its own with the split gradient, at a constant with the score."""
+        draw = draw.detach() if gradient == "score" else draw
+        return cls(draw, draw.detach().requires_grad_() if gradient == "split" else draw)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What a posterior is called with: for drawing from it and for its parameters' gradient, or to be scored as a constant.
+
+    Attributes:
+        is_constant: Whether the latter.
+    """
+
+    is_constant: bool = False
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """A value that depends on parameters of the encoder."""
+        return value.detach() if self.is_constant else value
+
+    def group(self, value: Value) -> Tensor:
+        """A value drawn for another group, which the path gradient goes through."""
+        return value.z if self.is_constant else value.draw
 
 
 def with_path(
@@ -26,23 +63,33 @@ def with_path(
     """A posterior, and the same with its parameters held constant where the path gradient is asked for.
 
     Args:
-        call: Calls the part that it is given, with every value that depends on parameters of the encoder held by the function
-            that it is given; values drawn from other posteriors are left as they are, since the path goes through them.
+        call: Calls the part that it is given, with every value that depends on parameters of the encoder, and every value drawn
+            for another group, taken through the `Hold` that it is given.
         part: The posterior.
-        gradient: "total" or "path".
+        gradient: Of which "path" and "split" ask for the second.
         device: Where it lies.
 
     Returns:
         q, and q_path or None. The second call sees the random state of the first, so that dropout masks agree.
     """
-    if gradient == "total":
-        return call(part, _unchanged), None
-    before = _random_state(device)
-    q = call(part, _unchanged)
-    after = _random_state(device)
+    if gradient in ("total", "score"):
+        return call(part, Hold()), None
+    before = random_state(device)
+    q = call(part, Hold())
+    after = random_state(device)
     _set_random_state(before, device)
     try:
-        return q, call(partial(call_detached, part), Tensor.detach)
+        return q, call(partial(call_detached, part), Hold(is_constant=True))
+    finally:
+        _set_random_state(after, device)
+
+
+def call_again(part: nn.Module, given: tuple[Tensor, ...], state: Tensor, device: torch.device) -> Distribution:
+    """Call a part as it was called from a random state: with its dropout masks, and without updating statistics twice."""
+    after = random_state(device)
+    _set_random_state(state, device)
+    try:
+        return torch.func.functional_call(part, {name: buffer.clone() for name, buffer in part.named_buffers()}, given)
     finally:
         _set_random_state(after, device)
 
@@ -82,6 +129,13 @@ def check_posterior(q: Distribution, part: nn.Module, rows: int) -> None:
             f"posterior {type(part).__name__} gave a distribution of batch {tuple(q.batch_shape)} for {rows} data; it must be"
             f" ({rows},): give its network the full shape of one datum, such as MLP((1, 28, 28), ...)."
         )
+
+
+def make_latent(
+    q: Distribution, p: Distribution, value: Value, q_path: Distribution | None, *, is_averaged: bool = True
+) -> Latent:
+    """The record of a latent at the value drawn for it."""
+    return Latent(q, p, value.z, q_path, is_averaged=is_averaged, draw=None if value.draw is value.z else value.draw)
 
 
 def draw_given(q: Distribution, part: nn.Module, lead: torch.Size) -> Tensor:
@@ -141,11 +195,8 @@ def check_spaces(prior: nn.Module, posterior: nn.Module) -> None:
         )
 
 
-def _unchanged(value: Tensor) -> Tensor:
-    return value
-
-
-def _random_state(device: torch.device) -> Tensor:
+def random_state(device: torch.device) -> Tensor:
+    """The state of the generator of the device."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 

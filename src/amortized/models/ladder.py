@@ -19,7 +19,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from amortized.errors import InputError
 from amortized.models.factorizations import Factor, Factorization, Links, Step
-from amortized.models.inference import with_path
+from amortized.models.inference import Value, call_again, random_state, with_path
 from amortized.models.model import Gradient
 from amortized.networks import MLP, apply
 from amortized.posteriors import DiagonalGaussian
@@ -67,19 +67,22 @@ class Ladder(Factorization):
         evidence = self._evidence(x, given)
 
         def step(level: int) -> Step:
-            def at(above: Tensor) -> Factor:
-                link = links.parts[level]
+            def at(above: Value) -> Factor:
+                link, state = links.parts[level], random_state(above.z.device)
                 p, p_path = with_path(
-                    lambda part, hold: part(above, *map(hold, links.given)), link, gradient, device=above.device
+                    lambda part, hold: part(hold.group(above), *map(hold, links.given)), link, gradient, device=above.z.device
                 )
                 q_path = None if p_path is None else _product(_held(evidence[level]), p_path, link)
-                return Factor(_product(evidence[level], p, link), q_path, p)
+                q = _product(evidence[level], p, link)
+                if above.draw is not above.z:  # what is drawn is drawn given the draw, and p is scored given the leaf
+                    p = call_again(link, (above.z, *links.given), state, above.z.device)
+                return Factor(q, q_path, p)
 
             return at
 
         top = evidence[-1]
         event = len(self.event_shapes[-1])
-        first = Factor(_independent(*top, event), _independent(*_held(top), event) if gradient == "path" else None)
+        first = Factor(_independent(*top, event), _independent(*_held(top), event) if gradient in ("path", "split") else None)
         return first, [step(level) for level in reversed(range(len(evidence) - 1))]
 
     def _evidence(self, x: Tensor, given: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:

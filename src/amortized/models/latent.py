@@ -19,10 +19,12 @@ from torch.distributions import Distribution
 from amortized.distributions import center, is_point_mass, is_relaxed, masked_log_prob
 from amortized.errors import InputError, nearest
 from amortized.models.model import Gradient
-from amortized.networks import Context
+from amortized.networks import Context, Fill
 from amortized.terms import Batch, Latent, Terms
 
 CONDITIONED = ("prior", "posterior", "likelihood")
+FREE = ("real", "binary")
+"""Spaces of values whose entries do not determine each other, as those of a one-hot vector do."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class LatentModel(nn.Module, ABC):
         context: Encodes the named conditions of a batch into c (B, C); None for a model without conditions.
         condition: Which of "prior", "posterior" and "likelihood" are called with c.
         preprocess: Applied to what the encoder sees (standardization, one-hot codes); None leaves it as it is.
+        fill: What the encoder sees of missing entries; None fills them with 0, after `preprocess`, and shows no mask.
         select: Applied to what the decoder sees: z, of which it may take a part; None leaves it as it is.
     """
 
@@ -60,6 +63,7 @@ class LatentModel(nn.Module, ABC):
         context: Context | None = None,
         condition: Sequence[str] = ("posterior", "likelihood"),
         preprocess: nn.Module | None = None,
+        fill: Fill | None = None,
         select: nn.Module | None = None,
     ):
         super().__init__()
@@ -73,11 +77,12 @@ class LatentModel(nn.Module, ABC):
         self.context = context
         self.condition = tuple(condition)
         self.preprocess = nn.Identity() if preprocess is None else preprocess
+        self.fill = Fill() if fill is None else fill
         self.select = nn.Identity() if select is None else select
 
     @abstractmethod
-    def infer(self, batch: Batch, c: Tensor | None, samples: int, gradient: Gradient) -> Inferred:
-        """Draw the latents of B data, K = `samples` times (more where a family has its own plan)."""
+    def infer(self, batch: Batch, seen: Tensor, c: Tensor | None, samples: int, gradient: Gradient) -> Inferred:
+        """Draw the latents of B data, of which the encoder sees `seen`, K = `samples` times (more by a family's own plan)."""
 
     @abstractmethod
     def posterior(self, batch: Batch | Tensor) -> Distribution:
@@ -98,12 +103,52 @@ class LatentModel(nn.Module, ABC):
         return torch.Size(self.parts["likelihood"].event_shape)  # pyright: ignore[reportArgumentType]
 
     @property
+    def latent_size(self) -> int:
+        """How many entries all latents have together."""
+        return sum(torch.Size(part.event_shape).numel() for part in self.posteriors)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def seen_shape(self) -> torch.Size:
+        """The shape of one datum as the encoder sees it."""
+        device = next(self.parameters(), torch.empty(0)).device
+        return self.seen(Batch(torch.zeros((1, *self.event_shape), device=device))).shape[1:]
+
+    @property
     def offers(self) -> frozenset[str]:
         """What q gives: a bound where it has a density, and that density in training too where its draws are not relaxed."""
-        if not self._has_density:
-            return frozenset()
-        relaxed = any(getattr(part, "is_relaxed", False) for part in self.posteriors)
-        return frozenset({"bound"} if relaxed else {"bound", "density", "log_w"})
+        offers = set()
+        if self._has_density:
+            relaxed = any(getattr(part, "is_relaxed", False) for part in self.posteriors)
+            offers |= {"bound"} if relaxed else {"bound", "density", "log_w"}
+        if all(getattr(part, "has_gradient", True) for part in self.posteriors):
+            offers.add("pathwise")
+        if self.values_per_sample == 1:
+            offers.add("alike")
+        if all(getattr(part, "space", "real") in FREE for part in self.posteriors):
+            offers.add("free")
+        if self._is_mean_field:
+            offers.add("entrywise")
+        return frozenset(offers | self._offers_of_one_latent)
+
+    @property
+    def _is_mean_field(self) -> bool:
+        """Whether all that is said of a latent, in model and inference, has independent entries given those drawn before."""
+        links = self.parts["links"].children() if "links" in self.parts else ()
+        parts = [*self.posteriors, self.parts["prior"], *links]
+        in_order = not getattr(self.parts["posterior"], "upward", False)  # p of a group is given what is drawn after it
+        return in_order and all(getattr(part, "is_mean_field", False) for part in parts)
+
+    @property
+    def _offers_of_one_latent(self) -> set[str]:
+        """What can be said of the aggregate over the data where z is one latent: a group of several is drawn given others."""
+        if len(self.posteriors) != 1:
+            return set()
+        declared = {
+            "mean_field": getattr(self.posteriors[0], "is_mean_field", False),
+            "moments": getattr(self.posteriors[0], "has_moments", False),
+            "prior_draws": getattr(self.parts["prior"], "has_gradient", True),
+        }
+        return {name for name, is_offered in declared.items() if is_offered}
 
     @property
     def values_per_sample(self) -> int:
@@ -122,7 +167,8 @@ class LatentModel(nn.Module, ABC):
             samples: The number K of posterior samples; a mixture draws as many of each component, an enumerated posterior
                 its whole support.
             gradient: "path" holds the parameters of q constant where it is scored, so that its score-function gradient,
-                whose mean is zero, is left out (Roeder et al. 2017, arXiv 1703.09194).
+                whose mean is zero, is left out (Roeder et al. 2017, arXiv 1703.09194); "split" scores at leaves, beside which
+                `Latent.draw` keeps the gradient of the draws; "score" leaves the draws without one.
 
         Returns:
             The terms, each value (K, B) in nats.
@@ -132,7 +178,8 @@ class LatentModel(nn.Module, ABC):
         """
         batch = Batch.of(batch)
         c = self.encode_context(batch.context)
-        inferred = self.infer(batch, c, samples, gradient)
+        seen = self.seen(batch)
+        inferred = self.infer(batch, seen, c, samples, gradient)
         log_px = self.score(batch, inferred.z, c)
         is_bound = self._has_density and not any(is_point_mass(each.q) or is_relaxed(each.q) for each in inferred.latents)
         return Terms(
@@ -141,6 +188,8 @@ class LatentModel(nn.Module, ABC):
             log_sample_weight=inferred.log_weight,
             is_bound=is_bound,
             is_complete=inferred.is_complete,
+            z=inferred.z,
+            seen=seen,
         )
 
     def score(self, batch: Batch, z: Tensor, c: Tensor | None) -> Tensor:
@@ -202,7 +251,7 @@ class LatentModel(nn.Module, ABC):
 
     def seen(self, batch: Batch) -> Tensor:
         """What the encoder sees of the data."""
-        return self.preprocess(batch.x if batch.input is None else batch.input)
+        return self.fill(batch.x, batch.observed, batch.input, self.preprocess)
 
     def encode_context(self, context: Mapping[str, Tensor]) -> Tensor | None:
         """The conditions as one tensor c (B, C); None for a model that has none."""

@@ -15,7 +15,10 @@ from amortized.precision import fast_matmul
 from amortized.seeds import derive_seed
 from amortized.terms import Batch, Terms
 
-Gradient = Literal["total", "path"]
+Gradient = Literal["total", "path", "split", "score"]
+"""How the terms depend on the parameters of q: "total", through the values drawn and through the density at them; "path", through
+the values alone; "split", not at all, the values being leaves beside the draws with their gradient; "score", through the density
+alone."""
 
 
 class Model(Protocol):
@@ -45,6 +48,10 @@ class Model(Protocol):
 
     def posterior(self, batch: Batch | Tensor) -> Distribution:
         """q(z | x), with batch (B,)."""
+        ...
+
+    def prior(self, context: Mapping[str, Tensor] | None = None, *, temperature: float = 1.0) -> Distribution:
+        """p(z), or p(z | y) with batch (B,) where the prior is conditioned."""
         ...
 
     def decode(self, z: Tensor, context: Mapping[str, Tensor] | None = None) -> Distribution:

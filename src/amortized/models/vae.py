@@ -15,11 +15,20 @@ from torch.distributions import Distribution
 from amortized.conditional import Conditional
 from amortized.distributions import draw
 from amortized.errors import InputError
-from amortized.models.inference import Hold, call_at_temperature, check_posterior, check_spaces, held_still, with_path
+from amortized.models.inference import (
+    Hold,
+    Value,
+    call_at_temperature,
+    check_posterior,
+    check_spaces,
+    held_still,
+    make_latent,
+    with_path,
+)
 from amortized.models.latent import Inferred, LatentModel
 from amortized.models.model import Gradient
-from amortized.networks import Context
-from amortized.terms import Batch, Latent
+from amortized.networks import Context, Fill
+from amortized.terms import Batch
 
 
 class VAE(LatentModel):
@@ -35,6 +44,7 @@ class VAE(LatentModel):
         context: Encodes the named conditions of a batch into c (B, C); None for a model without conditions.
         condition: Which of the parts are called with c.
         preprocess: Applied to what the encoder sees (standardization, one-hot codes); None leaves it as it is.
+        fill: What the encoder sees of missing entries; None fills them with 0, after `preprocess`, and shows no mask.
 
     Raises:
         InputError: `condition` names something that is no part, or prior and posterior are over different spaces.
@@ -60,6 +70,7 @@ class VAE(LatentModel):
         context: Context | None = None,
         condition: Sequence[str] = ("posterior", "likelihood"),
         preprocess: nn.Module | None = None,
+        fill: Fill | None = None,
     ):
         check_spaces(prior, posterior)
         if hasattr(posterior, "refine") and getattr(likelihood, "needs_calibration", False):
@@ -69,7 +80,7 @@ class VAE(LatentModel):
             )
         # The posterior first: what a prior shares with it is stored under the posterior's name.
         parts = {"posterior": posterior, "prior": prior, "likelihood": likelihood}
-        super().__init__(parts, context=context, condition=condition, preprocess=preprocess)
+        super().__init__(parts, context=context, condition=condition, preprocess=preprocess, fill=fill)
 
     @property
     def posteriors(self) -> tuple[nn.Module, ...]:
@@ -81,20 +92,21 @@ class VAE(LatentModel):
         """Whether every value of the latent is summed over."""
         return getattr(self.parts["posterior"], "enumerates", False)
 
-    def infer(self, batch: Batch, c: Tensor | None, samples: int, gradient: Gradient) -> Inferred:
+    def infer(self, batch: Batch, seen: Tensor, c: Tensor | None, samples: int, gradient: Gradient) -> Inferred:
         """Draw the latent of B data."""
-        part, seen = self.parts["posterior"], self.seen(batch)
+        part = self.parts["posterior"]
         q, q_path = with_path(lambda part, hold: self._posterior(part, hold, seen, c, batch), part, gradient, device=seen.device)
         check_posterior(q, part, len(batch))
         drawn = draw(q, samples)
-        latent = Latent(q, self.parts["prior"](*self.given("prior", c)), drawn.z, q_path)
-        return Inferred((latent,), drawn.z, drawn.log_weight, drawn.is_complete)
+        value = Value.of(drawn.z, gradient)
+        latent = make_latent(q, self.parts["prior"](*self.given("prior", c)), value, q_path)
+        return Inferred((latent,), value.z, drawn.log_weight, drawn.is_complete)
 
     def posterior(self, batch: Batch | Tensor) -> Distribution:
         """q(z | x), with batch (B,)."""
         batch = Batch.of(batch)
         c = self.encode_context(batch.context)
-        return self._posterior(self.parts["posterior"], lambda value: value, self.seen(batch), c, batch)
+        return self._posterior(self.parts["posterior"], Hold(), self.seen(batch), c, batch)
 
     def prior(self, context: Mapping[str, Tensor] | None = None, *, temperature: float = 1.0) -> Distribution:
         """p(z), or p(z | y) with batch (B,) where the prior is conditioned."""

@@ -7,7 +7,7 @@ from amortized.networks.head import Head
 from amortized.networks.joined import Joined
 from amortized.networks.mlp import MLP
 from amortized.networks.pixelcnn import GatedPixelCNN
-from amortized.networks.preprocess import LogCounts, OneHot, Standardize
+from amortized.networks.preprocess import Fill, LogCounts, OneHot, Standardize
 
 __all__ = [
     "MLP",
@@ -16,6 +16,7 @@ __all__ = [
     "Continuous",
     "ConvDecoder",
     "ConvEncoder",
+    "Fill",
     "GatedPixelCNN",
     "Head",
     "Joined",

@@ -1,7 +1,12 @@
-"""What an encoder sees in the place of the data, where their own scale does not suit a network.
+"""What an encoder sees in the place of the data, where their own scale does not suit a network, or some are missing.
 
-The likelihood still scores the data themselves, so none of these changes the bound's meaning: they are part of q(z | x).
+The likelihood still scores the data themselves, so none of these changes the bound's meaning: they are part of q(z | x). With
+missing entries q(z | x_o) is given the observed ones and, in the place of the others, 0 (Nazabal et al. 2020, arXiv 1807.03653;
+Mattei and Frellsen 2019, arXiv 1812.02633): of standardized data the mean, of one-hot codes no class. With the mask beside them
+a network can tell a 0 that was observed from a hole.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -84,3 +89,57 @@ class LogCounts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map counts (*lead, *event)."""
         return x.log1p()
+
+
+class Fill(nn.Module):
+    """Zeros for what is missing, and beside the values, by choice, the mask of what is not.
+
+    Args:
+        mask: Whether the encoder sees the mask, 1 where an entry was observed: along the last axis, (D,) becomes (2D,), (H, W)
+            becomes (H, W, 2), (H, W, C) becomes (H, W, 2C), and one-hot codes (*event, classes) become (*event, classes + 1).
+    """
+
+    def __init__(self, mask: bool = False):
+        super().__init__()
+        self.mask = mask
+
+    def forward(self, x: Tensor, observed: Tensor | None, given: Tensor | None, preprocess: Callable[[Tensor], Tensor]) -> Tensor:
+        """Show B data to an encoder.
+
+        Args:
+            x: (B, *event) data; what their holes hold has no part in the result.
+            observed: (B, *event) true where an entry of x is not missing; None where all are there.
+            given: (B, *event) in the place of x, or None; it has holes where it is NaN, and is taken as filled elsewhere.
+            preprocess: Applied to the values before they are put beside the mask, with zeros for holes before and after it.
+
+        Raises:
+            InputError: `preprocess` gives another shape than that of the data, with or without one axis more.
+        """
+        values = x if given is None else given
+        if observed is None:
+            values = preprocess(values)
+            return beside(values, torch.ones_like(x, dtype=torch.bool)) if self.mask else values
+        shown = observed if given is None else ~given.isnan()
+        values = preprocess(torch.where(shown, values, torch.zeros_like(values)))
+        values = torch.where(_over(values, shown), values, torch.zeros_like(values))
+        return beside(values, observed) if self.mask else values
+
+
+def beside(values: Tensor, observed: Tensor) -> Tensor:
+    """Values (B, *event), or (B, *event, classes), with the mask (B, *event) along the last axis."""
+    mask = _over(values, observed).to(values.dtype)
+    if values.ndim == 3 and values.shape == observed.shape:  # a grey image gets a second channel
+        values, mask = values.unsqueeze(-1), mask.unsqueeze(-1)
+    return torch.cat((values, mask), -1)
+
+
+def _over(values: Tensor, observed: Tensor) -> Tensor:
+    """The mask of the shape of the values, but for a last axis that one-hot codes have more."""
+    if values.shape == observed.shape:
+        return observed
+    if values.shape[:-1] == observed.shape:
+        return observed.unsqueeze(-1)
+    raise InputError(
+        f"what the encoder sees of data of shape {tuple(observed.shape[1:])} has shape {tuple(values.shape[1:])}, in which the"
+        " missing entries cannot be told; let preprocess keep the shape, or add one last axis to it."
+    )

@@ -2,39 +2,91 @@
 
 An objective returns (B,) values in nats and is *maximized*; the batch mean is taken once, last, by the training loop. A function
 of the record becomes an objective by `Objective(function)`. What it needs beyond the KL it declares with `@needs(...)`; a model
-says what it offers, and a pair that cannot work is refused before anything is computed.
+says what it offers, and a pair that cannot work is refused before anything is computed. A function that has a network of its own,
+such as the discriminator of FactorVAE, is an `Auxiliary`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from amortized.errors import InputError
+from amortized.objectives.auxiliary import Auxiliary
 from amortized.objectives.schedules import Schedule
 from amortized.terms import Terms
 
-NEEDS: Mapping[str, str] = {
-    "log_w": "complete importance weights log p(x, z) - log q(z | x)",
-    "density": "the density of the posterior at the values drawn in training",
-}
-"""What an objective can need of a model and not every model offers, in words."""
 
+class Need(NamedTuple):
+    """What an objective can need of a model and not every model offers.
+
+    Attributes:
+        words: What it is.
+        way_out: What to take where a model does not have it.
+    """
+
+    words: str
+    way_out: str
+
+
+_WITH_DENSITY = (
+    "Take the objective 'elbo' with the closed form of the KL, a posterior with a density such as 'gaussian', or for a discrete"
+    " one the estimator 'enumerate', or 'sample' with the objectives 'rloo' and 'vimco'."
+)
+NEEDS: Mapping[str, Need] = {
+    "log_w": Need("complete importance weights log p(x, z) - log q(z | x)", _WITH_DENSITY),
+    "density": Need("the density of the posterior at the values drawn in training", _WITH_DENSITY),
+    "pathwise": Need(
+        "draws of the posterior that have a gradient",
+        "Take the objective 'rloo' or 'vimco', or another estimator of the discrete posterior.",
+    ),
+    "alike": Need(
+        "posterior samples that are drawn alike and weigh the same",
+        "Take the objective 'iwae', or a posterior without strata that does not enumerate its values.",
+    ),
+    "entrywise": Need(
+        "a KL of every latent that is a sum over its entries",
+        "Take free bits per latent, or the posterior 'gaussian' or 'semi-amortized' with the prior 'normal' or 'gaussian',"
+        " inferred from the top down where there is a hierarchy; parts of your own declare `is_mean_field = True`.",
+    ),
+    "free": Need(
+        "latents whose entries do not determine each other, as those of a one-hot or a unit vector do",
+        "Take a posterior over real numbers or bits, such as 'gaussian', or the objective 'elbo' or 'infomax'.",
+    ),
+    "mean_field": Need(
+        "one latent variable whose posterior is a Gaussian with independent entries",
+        "Take the posterior 'gaussian' or 'semi-amortized' without a hierarchy; one of your own declares `is_mean_field = True`.",
+    ),
+    "moments": Need(
+        "one latent variable whose posterior has a mean and a covariance in closed form",
+        "Take the posterior 'gaussian', 'full-gaussian', 'semi-amortized' or 'delta' without a hierarchy; one of your own"
+        " declares `has_moments = True`.",
+    ),
+    "prior_draws": Need(
+        "one latent variable whose prior has draws with a gradient",
+        "Take the prior 'normal', 'gaussian', 'flow' or 'uniform' without a hierarchy, or the objective 'elbo'.",
+    ),
+}
+"""What an objective can need of a model, by name."""
+
+Gradient = Literal["total", "path", "split", "score"]
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 
-def needs(*names: str, samples: int = 1) -> Callable[[Function], Function]:
+def needs(*names: str, samples: int = 1, least: int = 1, gradient: Gradient = "total") -> Callable[[Function], Function]:
     """Declare what an objective's function needs beyond the KL.
 
     Args:
         *names: Of a model, names of `NEEDS`.
         samples: Posterior samples to train with, unless told otherwise.
+        least: The smallest number that it works with.
+        gradient: How the terms must depend on the parameters of the posterior (`amortized.models.Gradient`).
     """
 
     def declare(function: Function) -> Function:
-        function.needs = frozenset(names)  # pyright: ignore[reportFunctionMemberAccess]
-        function.samples = samples  # pyright: ignore[reportFunctionMemberAccess]
+        for name, value in (("needs", frozenset(names)), ("samples", samples), ("least", least), ("gradient", gradient)):
+            setattr(function, name, value)
         return function
 
     return declare
@@ -48,7 +100,9 @@ class Objective:
         function: Takes `Terms` and the hyper-parameters by name, returns (B,) nats to be maximized.
         samples: The number K of posterior samples it is trained with; by default what the function declared.
         hyper: Hyper-parameters by name.
-        gradient: "total", or "path" to hold the parameters of q constant where it is scored.
+        gradient: How the terms depend on the parameters of the posterior, by default as the function declared: "total", or "path"
+            to hold the parameters of q constant where it is scored.
+        fixed: What else the function takes by name, the same at every step: a number of groups, the size of the data set.
 
     Example:
         >>> from amortized.objectives import Linear, Objective, elbo
@@ -60,17 +114,26 @@ class Objective:
     function: Callable[..., Tensor]
     samples: int = None  # pyright: ignore[reportAssignmentType] __post_init__ asks the function
     hyper: Mapping[str, float | Schedule] = field(default_factory=dict)
-    gradient: Literal["total", "path"] = "total"
+    gradient: Gradient = None  # pyright: ignore[reportAssignmentType] __post_init__ asks the function
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        declared, least = getattr(self.function, "gradient", "total"), getattr(self.function, "least", 1)
         if self.samples is None:
             object.__setattr__(self, "samples", getattr(self.function, "samples", 1))
         if not isinstance(self.samples, int) or self.samples < 1:
-            raise InputError(f"objective.samples must be a positive integer; it is {self.samples}; 1 is the usual choice.")
-        if self.gradient == "path" and "log_w" in self.needs:
+            raise InputError(f"objective.samples must be a positive integer; it is {self.samples}; {least} or more will do.")
+        if self.samples < least:
+            raise InputError(f"objective '{self.name}' compares {least} posterior samples or more; samples is {self.samples}.")
+        if self.gradient is None:
+            object.__setattr__(self, "gradient", declared)
+        if self.gradient != declared and (declared != "total" or self.gradient != "path"):
             raise InputError(
-                f"objective '{self.name}' has gradient 'path', which is biased for importance weights; take 'total', or 'elbo'."
+                f"objective '{self.name}' has gradient '{declared}', and '{self.gradient}' is another; leave it out."
             )
+        if self.gradient == "path" and self.needs & {"log_w", "mean_field"}:
+            biased = "importance weights; take 'dreg'" if "log_w" in self.needs else "an estimate of q(z); leave it out"
+            raise InputError(f"objective '{self.name}' has gradient 'path', which is biased for {biased}, or take 'elbo'.")
 
     @property
     def name(self) -> str:
@@ -79,9 +142,15 @@ class Objective:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the function declared that it needs of a model; the path gradient needs the posterior's density."""
+        """What the function declared that it needs of a model, and what its gradient needs."""
         own: frozenset[str] = getattr(self.function, "needs", frozenset())
-        return own | {"density"} if self.gradient == "path" else own
+        density = frozenset({"density"}) if self.gradient in ("path", "score") else frozenset()
+        return own | density if self.gradient == "score" else own | density | {"pathwise"}
+
+    @property
+    def auxiliary(self) -> Auxiliary | None:
+        """The function, where it has a network of its own."""
+        return self.function if isinstance(self.function, Auxiliary) else None
 
     def values(self, step: int | None = None) -> dict[str, float]:
         """The hyper-parameters at a step, or at the end of every schedule."""
@@ -89,11 +158,11 @@ class Objective:
 
     def is_settled(self, step: int) -> bool:
         """Whether every schedule has come to its end."""
-        return self.values(step) == self.values()
+        return all(value.is_settled(step) for value in self.hyper.values() if isinstance(value, Schedule))
 
     def __call__(self, terms: Terms, **values: float | Tensor) -> Tensor:
         """Score the terms: (B,) nats. Hyper-parameters not given in `values` stand at the end of their schedule."""
-        return self.function(terms, **{**self.values(), **values})
+        return self.function(terms, **{**self.fixed, **self.values(), **values})
 
 
 def check_compatible(objective: Objective, offers: frozenset[str], model: str) -> None:
@@ -107,9 +176,7 @@ def check_compatible(objective: Objective, offers: frozenset[str], model: str) -
     Raises:
         InputError: Something needed is not offered.
     """
-    for name in sorted(objective.needs - offers):
-        raise InputError(
-            f"objective '{objective.name}' needs {NEEDS[name]}, which {model} does not have."
-            " Take the objective 'elbo' with the closed form of the KL, a posterior with a density such as 'gaussian', or the"
-            " estimator 'enumerate' of a discrete one."
-        )
+    for name in NEEDS:
+        if name in objective.needs - offers:
+            need = NEEDS[name]
+            raise InputError(f"objective '{objective.name}' needs {need.words}, which {model} does not have. {need.way_out}")

@@ -8,6 +8,7 @@ What a gradient can follow, the `estimator`, is one of
 * "gumbel": relaxed draws at a temperature (Jang, Gu and Poole 2017, arXiv 1611.01144; Maddison, Mnih and Teh 2017, arXiv
   1611.00712), whose terms are no bound;
 * "straight-through": hard draws with the gradient of the relaxed ones, which is biased;
+* "sample": hard draws without a gradient, for objectives that take that of the score function (RLOO, VIMCO);
 * "enumerate": every value, weighing q(z | x): the exact ELBO and its exact gradient, where the values are few.
 
 In evaluation mode the first two draw hard values, without a gradient: then the terms are those of the bound. The temperature
@@ -25,8 +26,8 @@ from amortized import distributions as families
 from amortized.errors import InputError, nearest
 from amortized.networks import Head
 
-Estimator = Literal["gumbel", "straight-through", "enumerate"]
-ESTIMATORS = ("gumbel", "straight-through", "enumerate")
+Estimator = Literal["gumbel", "straight-through", "sample", "enumerate"]
+ESTIMATORS = ("gumbel", "straight-through", "sample", "enumerate")
 MOST_VALUES = 1024  # each is a row that the decoder computes, for every datum
 
 
@@ -62,7 +63,12 @@ class _Discrete(nn.Module):
     @property
     def is_relaxed(self) -> bool:
         """Whether what is drawn in training only approximates q, so that the terms are no bound."""
-        return self.estimator != "enumerate"
+        return self.estimator in ("gumbel", "straight-through")
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether what is drawn in training has a gradient."""
+        return self.estimator != "sample"
 
     def at_step(self, step: int) -> None:
         """Set the temperature of a training step."""
@@ -75,7 +81,7 @@ class _Discrete(nn.Module):
         (logits,) = self.head(x, context)
         if self.estimator == "enumerate":
             return self.enumerated(logits)
-        if not self.training:
+        if self.estimator == "sample" or not self.training:
             return self.hard(logits)
         return self.relaxed(logits, self.temperature, self.estimator == "straight-through")
 
@@ -87,7 +93,7 @@ class Categorical(_Discrete):
         network: Turns x, and the condition where there is one, into features.
         event: The number D of variables.
         classes: The number C of classes of each, 2 or more.
-        estimator: "gumbel", "straight-through", or "enumerate" where C^D is at most 1,024.
+        estimator: "gumbel", "straight-through", "sample", or "enumerate" where C^D is at most 1,024.
         temperature: Of the relaxed draws, positive.
         final_temperature: What it becomes in the course of training; None leaves it.
         temperature_steps: Over how many training steps.
@@ -131,7 +137,7 @@ class Bernoulli(_Discrete):
     Args:
         network: Turns x, and the condition where there is one, into features.
         event: The number D of bits.
-        estimator: "gumbel", "straight-through", or "enumerate" where 2^D is at most 1,024.
+        estimator: "gumbel", "straight-through", "sample", or "enumerate" where 2^D is at most 1,024.
         temperature: Of the relaxed draws, positive.
         final_temperature: What it becomes in the course of training; None leaves it.
         temperature_steps: Over how many training steps.

@@ -25,6 +25,8 @@ class DiagonalGaussian(nn.Module):
     """
 
     has_density = True
+    has_moments = True
+    is_mean_field = True
 
     def __init__(self, network: nn.Module, event: int | tuple[int, ...]):
         super().__init__()
@@ -47,6 +49,7 @@ class FullGaussian(nn.Module):
     """
 
     has_density = True
+    has_moments = True
     rows: Tensor
     columns: Tensor
 
@@ -77,6 +80,7 @@ class Delta(nn.Module):
     """
 
     has_density = False
+    has_moments = True
 
     def __init__(self, network: nn.Module, event: int | tuple[int, ...]):
         super().__init__()

@@ -55,6 +55,8 @@ class SemiAmortized(nn.Module):
     """
 
     has_density = True
+    has_moments = True
+    is_mean_field = True
     space = "real"
 
     def __init__(

@@ -64,6 +64,7 @@ class Autoregressive(nn.Module):
         torch.Size([5, 7])
     """
 
+    has_gradient = False
     order: Tensor
     start: Tensor
 

@@ -29,6 +29,7 @@ class Centered(nn.Module):
     """
 
     space = "real"
+    is_mean_field = True
 
     def __init__(self, event: int | tuple[int, ...]):
         super().__init__()

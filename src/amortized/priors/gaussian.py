@@ -24,6 +24,8 @@ class StandardNormal(nn.Module):
     zero: Tensor
     one: Tensor
 
+    is_mean_field = True
+
     def __init__(self, event: int | tuple[int, ...]):
         super().__init__()
         self.event_shape = torch.Size((event,) if isinstance(event, int) else event)
@@ -43,6 +45,8 @@ class Gaussian(nn.Module):
         event: Shape of z, an integer for a vector.
         network: Turns the encoded condition (B, C) into features; None learns one mean and scale per entry.
     """
+
+    is_mean_field = True
 
     def __init__(self, event: int | tuple[int, ...], network: nn.Module | None = None):
         super().__init__()

@@ -34,6 +34,7 @@ class Mixture(nn.Module):
     """
 
     space = "real"
+    has_gradient = False
 
     def __init__(self, event: int | tuple[int, ...], components: int = 10, network: nn.Module | None = None):
         super().__init__()

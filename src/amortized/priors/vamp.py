@@ -54,6 +54,7 @@ class Vamp(nn.Module):
         InputError: The posterior has no density, or the pseudo-inputs or their range are unusable.
     """
 
+    has_gradient = False
     low: Tensor
     high: Tensor
 

@@ -1,6 +1,7 @@
 """From the description of a model to the model."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,12 +9,14 @@ from torch import Tensor, nn
 
 from amortized.likelihoods.support import COUNTS
 from amortized.models import VAE, Hierarchical, LatentModel
-from amortized.networks import Categorical, Context, Continuous, LogCounts, OneHot, Standardize
+from amortized.networks import Categorical, Context, Continuous, Fill, LogCounts, OneHot, Standardize
+from amortized.networks.preprocess import beside
 from amortized.recipes.hierarchy import hierarchy_of
 from amortized.recipes.likelihoods import known_levels
 from amortized.recipes.recipe import DataDescription, ModelDescription
 from amortized.recipes.site import Site
 from amortized.recipes.spec import Spec, Statistics
+from amortized.terms import Batch
 
 PARTS = ("prior", "posterior", "likelihood")
 
@@ -32,11 +35,13 @@ def build(model: ModelDescription, spec: Spec, data: DataDescription, statistics
     features = {part: context.features if context is not None and part in model.condition else 0 for part in PARTS}
     new = statistics is None
     shift, unit = (torch.zeros(spec.event_shape), torch.ones(spec.event_shape)) if new else (statistics.shift, statistics.unit)
-    preprocess, in_shape = _preprocess(likelihood, spec, shift, unit)
+    preprocess, fill = _preprocess(likelihood, spec, shift, unit), Fill(data.mask)
+    in_shape, mask = _seen(spec.event_shape, preprocess, fill)
     common: dict[str, Any] = {
         "context": context,
         "condition": model.condition if context is not None else (),
         "preprocess": preprocess,
+        "fill": fill,
     }
 
     def decoder(event: tuple[int, ...], network: nn.Module | None = None) -> nn.Module:
@@ -46,9 +51,9 @@ def build(model: ModelDescription, spec: Spec, data: DataDescription, statistics
         return px
 
     def site(posterior: nn.Module, event: tuple[int, ...]) -> Site:
-        rows = None if statistics is None else statistics.seen(preprocess)
+        rows = None if statistics is None else statistics.seen(partial(_show, preprocess=preprocess, fill=fill))
         contexts = features["prior"], features["posterior"]
-        return Site(event, model.posterior.space, model.network, posterior, *contexts, in_shape, rows)
+        return Site(event, model.posterior.space, model.network, posterior, *contexts, in_shape, rows, mask=mask)
 
     assert model.prior is not None
     hierarchy = hierarchy_of(model.hierarchy, model.prior)
@@ -80,17 +85,28 @@ def _context(spec: Spec, data: DataDescription) -> Context | None:
     )
 
 
-def _preprocess(likelihood: Any, spec: Spec, shift: Tensor, unit: Tensor) -> tuple[torch.nn.Module | None, tuple[int, ...]]:
-    """What the encoder sees of the data, and its shape."""
+def _preprocess(likelihood: Any, spec: Spec, shift: Tensor, unit: Tensor) -> nn.Module:
+    """What is done to the values that the encoder sees."""
     kind = likelihood.kind
     if likelihood.standardizes:
-        return Standardize(shift, unit), spec.event_shape
+        return Standardize(shift, unit)
     if kind == "categorical":
-        classes = known_levels(kind, likelihood.classes, spec)
-        return OneHot(classes), (*spec.event_shape, classes)
+        return OneHot(known_levels(kind, likelihood.classes, spec))
     if spec.support == "counts" or kind in COUNTS:
-        return LogCounts(), spec.event_shape
+        return LogCounts()
     if spec.support == "levels" and spec.levels is not None and spec.levels > 1:
         half = torch.tensor((spec.levels - 1) / 2.0)
-        return Standardize(half, half), spec.event_shape
-    return None, spec.event_shape
+        return Standardize(half, half)
+    return nn.Identity()
+
+
+def _show(x: Tensor, preprocess: nn.Module, fill: Fill) -> Tensor:
+    batch = Batch.of(x)
+    return fill(batch.x, batch.observed, None, preprocess)
+
+
+def _seen(event: tuple[int, ...], preprocess: nn.Module, fill: Fill) -> tuple[tuple[int, ...], Tensor | None]:
+    """The shape of a datum as the encoder sees it, and which entries of that are the mask; None where there is no mask."""
+    values = preprocess(torch.zeros((1, *event)))
+    mask = beside(torch.zeros_like(values), torch.ones((1, *event)))[0].bool() if fill.mask else None
+    return tuple(values.shape[1:] if mask is None else mask.shape), mask

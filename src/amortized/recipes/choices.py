@@ -8,9 +8,13 @@ from amortized.data import (
     Data,
     Split,
     Transform,
+    never_observed,
 )
+from amortized.errors import InputError
 from amortized.likelihoods import check_support
-from amortized.recipes.compatibility import refuse
+from amortized.models import LatentModel, Model
+from amortized.recipes.compatibility import BY_SCORE, NOT_DISCRETE, refuse
+from amortized.recipes.posteriors import DiscretePosterior
 from amortized.recipes.priors import DEFAULT_PRIOR, MOST_COMPONENTS, VampPrior
 from amortized.recipes.recipe import Recipe, make_recipe
 
@@ -51,8 +55,14 @@ def choose_parts(recipe: Recipe, transform: Transform, rows: int) -> tuple[Recip
         chosen["model.prior"] = {"kind": prior}
         if prior != "normal":
             notes.append(f"Prior '{prior}': the posterior '{posterior.kind}' is over {SPACES[posterior.space]}.")
+    objective = {} if recipe.objective is None else {"objective": recipe.objective.kind}
+    estimator = NOT_DISCRETE
+    if isinstance(posterior, DiscretePosterior):
+        by_score = objective.get("objective") in BY_SCORE
+        estimator = posterior.estimator or ("sample" if by_score else "gumbel")
+        chosen["model.posterior.estimator"] = estimator
     hierarchy = "none" if model.hierarchy is None else model.hierarchy.kind
-    refuse({"prior": prior, "posterior": posterior.kind, "hierarchy": hierarchy})
+    refuse({"prior": prior, "posterior": posterior.kind, "estimator": estimator, "hierarchy": hierarchy, **objective})
     if isinstance(model.prior, VampPrior) and model.prior.components is None:
         components = min(MOST_COMPONENTS, rows) if model.prior.start == "data" else MOST_COMPONENTS
         chosen["model.prior.components"] = components
@@ -70,4 +80,24 @@ def check_data(likelihood: Any, data: Data, transform: Transform) -> None:
     seen = [("x", data.rows_seen)] if data.rows_seen is not None else []
     seen += [(f"{name}_x", split.x) for name, split in data.splits.items() if isinstance(split, Split) and len(split)]
     for name, x in seen:
-        check_support(likelihood.kind, x, name=name, **sizes)
+        check_support(likelihood.kind, x, name=name, observed=~x.isnan() if data.has_missing else None, **sizes)
+
+
+def check_holes(model: Model, data: Data) -> None:
+    """Refuse data with missing entries that the model cannot leave out, or cannot learn."""
+    if not data.has_missing:
+        return
+    likelihood = model.parts["likelihood"] if isinstance(model, LatentModel) else model
+    if not getattr(likelihood, "factorizes", True):
+        name = getattr(likelihood, "kind", type(likelihood).__name__)
+        raise InputError(
+            f"data '{data.name}' have missing entries (NaN), which likelihood '{name}' cannot leave out, because its entries are"
+            " not independent given z; fill them in, or take another likelihood."
+        )
+    never = [] if data.is_image else never_observed(data.train).nonzero().tolist()
+    if never:
+        which = f"column '{data.columns[never[0][0]]}'" if data.columns else f"entry {tuple(never[0])}"
+        raise InputError(
+            f"{which} of data '{data.name}' is missing (NaN) in every row of the training split; leave it out, or give rows in"
+            " which it was observed."
+        )

@@ -4,18 +4,30 @@ The list is written by hand, because each entry is a statement about mathematics
 directions, and the tables of `docs/compatibility.md` are made from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from amortized.errors import InputError
 from amortized.recipes.messages import kinds
 from amortized.recipes.recipe import ModelDescription, Recipe
 
 DISCRETE = ("categorical", "bernoulli")
+NOT_DISCRETE = "none"
+"""The estimator of a posterior that is not discrete."""
+RELAXED = ("gumbel", "straight-through")
+ESTIMATORS = (*RELAXED, "sample", "enumerate")
 REAL_PRIORS = ("normal", "gaussian", "mixture", "flow")
 FLOWS = ("planar", "radial", "sylvester", "iaf", "spline")
 HIERARCHIES = ("bottom-up", "top-down", "ladder")
 REAL_POSTERIORS = ("gaussian", "full-gaussian", "delta", *FLOWS, "mixture", "semi-amortized")
+OBJECTIVES = kinds(Recipe, "objective")
+WEIGHTED = ("iwae", "miwae", "ciwae", "piwae", "dreg", "renyi", "vimco")
+BY_DENSITY = ("stl", "rloo")
+BY_SCORE = ("rloo", "vimco")
+COMPARING = ("dreg", "piwae", *BY_SCORE)
+DISCREPANCIES = ("infovae", "wae")
+COVARIANCES = ("dip-i", "dip-ii")
 
 
 @dataclass(frozen=True)
@@ -49,10 +61,38 @@ REFUSED: tuple[Refusal, ...] = (
         *("prior", ["vamp"], "posterior", ["delta"]),
         "the prior is the mean of the posterior's densities, and a point has none",
     ),
-    *_each("posterior", ["delta"], "objective", ["iwae"], "a point mass has no density to weigh a sample by"),
+    *_each("posterior", ["delta"], "objective", (*WEIGHTED, *BY_DENSITY), "a point mass has no density to score a sample by"),
     *_each(
-        *("posterior", DISCRETE, "objective", ["iwae"]),
-        "relaxed values have no importance weights; with `estimator` 'enumerate' the two go together",
+        *("posterior", DISCRETE, "objective", ("dreg", "piwae")),
+        "no estimator gives samples that are drawn alike and have both a density and a gradient",
+    ),
+    *_each(
+        *("posterior", ["mixture"], "objective", (*COMPARING, *DISCREPANCIES)),
+        "its samples are strata, which have weights of their own, and the objective compares samples that are drawn alike",
+    ),
+    *_each(
+        *("posterior", ("full-gaussian", "delta", *FLOWS, "mixture", *DISCRETE, "vmf"), "objective", ["beta-tcvae"]),
+        "the densities of the single entries are asked for, those of a Gaussian with independent entries",
+    ),
+    *_each(
+        *("posterior", (*FLOWS, "mixture", *DISCRETE, "vmf"), "objective", COVARIANCES),
+        "the covariance is asked for in closed form, that of a Gaussian or of a point",
+    ),
+    *_each(
+        *("posterior", ("categorical", "vmf"), "objective", ["factor"]),
+        "the entries of a one-hot or a unit vector determine each other, so that their total correlation cannot vanish",
+    ),
+    *_each(
+        *("prior", ("mixture", "vamp", "autoregressive"), "objective", DISCREPANCIES),
+        "what is drawn of the prior has no gradient by which the prior would learn",
+    ),
+    *_each(
+        *("prior", ["uniform"], "objective", ("beta-tcvae", *COVARIANCES)),
+        "the objective asks for what only posteriors over real numbers have, and none of those has a uniform prior",
+    ),
+    *_each(
+        *("hierarchy", HIERARCHIES, "objective", ("beta-tcvae", *COVARIANCES, *DISCREPANCIES)),
+        "what is aggregated over the data is one latent, and a group is given the others",
     ),
     *_each("hierarchy", HIERARCHIES, "posterior", (*DISCRETE, "vmf"), "the links between groups are Gaussians"),
     *_each("hierarchy", HIERARCHIES, "prior", ["uniform"], "the groups are real numbers"),
@@ -68,19 +108,39 @@ REFUSED: tuple[Refusal, ...] = (
         *("hierarchy", ["bottom-up", "top-down"], "posterior", ["mixture"]),
         "strata are drawn for the first group only; the groups after it would need strata of strata",
     ),
+    *_each(
+        *("estimator", ESTIMATORS, "objective", ("beta-tcvae", *COVARIANCES)),
+        "the objective asks for what only posteriors over real numbers have",
+    ),
+    *_each("estimator", RELAXED, "objective", (*WEIGHTED, *BY_DENSITY), "relaxed values have no density to score a sample by"),
+    *_each(
+        *("estimator", ["enumerate"], "objective", (*COMPARING, *DISCREPANCIES)),
+        "every value is listed once, with its weight, and the objective compares samples that are drawn alike",
+    ),
+    *_each(
+        *(
+            "estimator",
+            ["sample"],
+            "objective",
+            [each for each in OBJECTIVES if each not in (*BY_SCORE, "beta-tcvae", *COVARIANCES)],
+        ),
+        "hard values have no gradient, and the objective takes that of the values drawn",
+    ),
 )
 """All pairs that are refused."""
 
 
-def refusal(choice: dict[str, str]) -> Refusal | None:
+_POSITIONS = {frozenset((each.first, each.second)): position for position, each in enumerate(REFUSED)}
+
+
+def refusal(choice: Mapping[str, str]) -> Refusal | None:
     """The first reason why kinds by role, such as {"prior": "vamp", ...}, do not go together; None where they do."""
-    for each in REFUSED:
-        if all(choice.get(role) == kind for role, kind in (each.first, each.second)):
-            return each
-    return None
+    found = (_POSITIONS.get(frozenset(pair)) for pair in combinations(choice.items(), 2))
+    position = min((each for each in found if each is not None), default=None)
+    return None if position is None else REFUSED[position]
 
 
-def refuse(choice: dict[str, str]) -> None:
+def refuse(choice: Mapping[str, str]) -> None:
     """Refuse kinds by role that do not go together.
 
     Raises:
@@ -90,7 +150,8 @@ def refuse(choice: dict[str, str]) -> None:
     if found is None:
         return
     (role, kind), (other, another) = found.first, found.second
-    fitting = [each for each in roles()[role] if refusal({**choice, role: each}) is None]
+    others = [each for each in roles()[role] if (role, each) != ("estimator", NOT_DISCRETE)]
+    fitting = [each for each in others if refusal({**choice, role: each}) is None]
     way_out = f"use {role} {' or '.join(map(repr, fitting))}" if fitting else f"change the {other}"
     raise InputError(f"{role} '{kind}' does not go with {other} '{another}': {found.reason}; {way_out}.")
 
@@ -120,23 +181,45 @@ def table(rows: tuple[str, list[str]], columns: tuple[str, list[str]]) -> str:
 INTRODUCTION = """# What works with what
 
 Every likelihood works with every prior, posterior, objective and hierarchy; what follows is about the others. Each pair that is
-marked `yes` is built, trained and evaluated in the tests; each that is not is refused with a sentence that says why. One option
-is refused besides: the scale `optimal` of a whole batch, under the posterior `semi-amortized`, which refines each datum by
-itself. This page is made from `amortized.recipes.compatibility` by `make docs`.
+marked `yes` is built, trained and evaluated in the tests; each that is not is refused with a sentence that says why.
+
+The estimator is an option of the discrete posteriors, `categorical` and `bernoulli`: where none is given it is `sample` under the
+objectives `rloo` and `vimco`, and `gumbel` under all others. So `iwae` and its relatives go with a discrete posterior whose
+estimator is `enumerate`.
+
+Three options are refused besides. The scale `optimal` of a whole batch, under the posterior `semi-amortized`, which refines each
+datum by itself. Free bits per `dimension`, where a KL is no sum over the entries of z: they need the posterior `gaussian` or
+`semi-amortized` with the prior `normal` or `gaussian`, inferred from the top down where there is a hierarchy. The KL `sampled` of
+the objectives `elbo` and `beta`, under the posterior `delta` and relaxed values, as for `stl`.
+
+This page is made from `amortized.recipes.compatibility` by `make docs`.
 """
 
 
+TABLES = (
+    ("posterior", "prior"),
+    ("hierarchy", "posterior"),
+    ("hierarchy", "prior"),
+    ("objective", "posterior"),
+    ("objective", "estimator"),
+    ("objective", "prior"),
+    ("objective", "hierarchy"),
+)
+"""The pairs of roles on the page of the documentation."""
+
+
 def roles() -> dict[str, list[str]]:
-    """The kinds of each role; one of a hierarchy is "none"."""
+    """The kinds of each role; one of a hierarchy, or of an estimator, is "none"."""
     parts = {role: kinds(ModelDescription, role) for role in ("likelihood", "posterior", "prior")}
-    return {**parts, "objective": kinds(Recipe, "objective"), "hierarchy": ["none", *kinds(ModelDescription, "hierarchy")]}
+    estimator = [NOT_DISCRETE, *ESTIMATORS]
+    hierarchy = ["none", *kinds(ModelDescription, "hierarchy")]
+    return {**parts, "estimator": estimator, "objective": OBJECTIVES, "hierarchy": hierarchy}
 
 
 def markdown() -> str:
     """The page of the documentation."""
     every = roles()
-    pairs = ("posterior", "prior"), ("posterior", "objective"), ("hierarchy", "posterior"), ("hierarchy", "prior")
-    tables = [f"## {a.title()} and {b}\n\n{table((a, every[a]), (b, every[b]))}" for a, b in pairs]
+    tables = [f"## {a.title()} and {b}\n\n{table((a, every[a]), (b, every[b]))}" for a, b in TABLES]
     return "\n".join([INTRODUCTION, *tables])
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from amortized.errors import nearest
+from amortized.recipes.schema import BRANCHES
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
@@ -68,6 +69,10 @@ def _options(owner: Any, prefix: str) -> Iterator[tuple[str, str]]:
         dotted = f"{prefix}{name}"
         members = list(_descriptions(annotation))
         kinds = [kind for member in members if (kind := _kind(member))]
+        if kinds and _may_be_number(annotation):  # each schedule has the same few options, whatever changes by it
+            value = f" [{default}]" if isinstance(default, float) else ""
+            yield dotted, f"{text}{value} Or a schedule: {', '.join(kinds)}."
+            continue
         if len(kinds) > 1 or (kinds and len(members) == 1 and name != "training"):
             yield dotted, f"{text} One of {', '.join(kinds)}."
         elif not members:
@@ -124,6 +129,10 @@ def _descriptions(annotation: Any) -> Iterator[Any]:
             yield from _descriptions(member)
 
 
+def _may_be_number(annotation: Any) -> bool:
+    return annotation is float or any(map(_may_be_number, typing.get_args(annotation)))
+
+
 def _kind(description: Any) -> str | None:
     field = getattr(description, "model_fields", {}).get("kind")
     return field.default if field is not None and isinstance(field.default, str) else None
@@ -131,13 +140,16 @@ def _kind(description: Any) -> str | None:
 
 def _walk(location: tuple[int | str, ...], root: Any) -> Iterator[tuple[int | str, list[Any]]]:
     """The parts of a location, each with the descriptions it may stand in; the tags of unions are passed over."""
-    owners = [root]
+    owners, may_be_tag = [root], False
     for part in location:
+        if part in BRANCHES:
+            continue
         tagged = [owner for owner in owners if _kind(owner) == part]
-        if tagged and part not in {name for owner in owners for name, *_ in _fields(owner)}:
-            owners = tagged
+        if tagged and may_be_tag:  # a kind may have an option of its own name, which comes after the tag
+            owners, may_be_tag = tagged, False
             continue
         yield part, owners
+        may_be_tag = True
         owners = [
             member
             for owner in owners

@@ -1,7 +1,8 @@
 """Named recipes: complete configurations, which files and options then override.
 
 Each that bears a paper's name has the paper's hyper-parameters and says where they stand: `named_layers` those about priors and
-stochastic layers, `named_parts` those about posteriors and decoders.
+stochastic layers, `named_parts` those about posteriors and decoders, `named_objectives` those about objectives,
+`named_missing` those about missing entries.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from typing import Any
 
 from amortized.errors import InputError, nearest
 from amortized.recipes.named_layers import LAYERS
+from amortized.recipes.named_missing import MISSING
+from amortized.recipes.named_objectives import OBJECTIVES
 from amortized.recipes.named_parts import PARTS
 
 NAMED: Mapping[str, Mapping[str, Any]] = {
@@ -34,6 +37,8 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
     },
     **LAYERS,
     **PARTS,
+    **OBJECTIVES,
+    **MISSING,
 }
 """Recipes by name."""
 

@@ -1,5 +1,7 @@
 """From a recipe and data to what the training loop takes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +16,8 @@ from amortized.errors import InputError
 from amortized.models import LatentModel, Model
 from amortized.objectives import Objective, check_compatible
 from amortized.recipes.build import build
-from amortized.recipes.choices import check_data, choose_parts
+from amortized.recipes.choices import check_data, check_holes, choose_parts
+from amortized.recipes.objective import Setting
 from amortized.recipes.recipe import Recipe, make_recipe
 from amortized.recipes.spec import Spec
 from amortized.recipes.statistics import compute_statistics, data_transform, describe_data, make_batches
@@ -78,15 +81,32 @@ def plan(
             f"the model is of data of shape {tuple(model.event_shape)}; those of '{data.name}' have shape {spec.event_shape};"
             " make the two agree."
         )
+    check_holes(model, data)
     if objective is None:
         if recipe.objective is None:
             raise InputError("this recipe has no objective: it was one of the user's own; give it again.")
-        objective = recipe.objective.build(len(train))
+        with _seeded(recipe, "auxiliary"):
+            objective = recipe.objective.build(_setting(recipe, model, len(train), len(data.train)))
     check_compatible(objective, model.offers, _words(model, recipe))
     if valid is None and recipe.training.patience is not None:
         recipe = make_recipe([recipe.model_dump()], {"training.patience": None})
         notes = (*notes, "There are no validation data: training goes on to its end, and the last weights are kept.")
     return Plan(recipe, spec, model, objective, train, valid, notes)
+
+
+def _setting(recipe: Recipe, model: Model, steps_per_epoch: int, rows: int) -> Setting:
+    settings = recipe.training
+    steps = settings.epochs * steps_per_epoch if settings.steps is None else settings.steps
+    told = (getattr(model, name, None) for name in ("latent_size", "seen_shape"))
+    return Setting(steps_per_epoch, steps, rows, *told)
+
+
+@contextmanager
+def _seeded(recipe: Recipe, purpose: str) -> Iterator[None]:
+    """Draw new weights from the stream that `purpose` names."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(recipe.seed, purpose))
+        yield
 
 
 def _words(model: Model, recipe: Recipe) -> str:
@@ -98,6 +118,5 @@ def _new_model(recipe: Recipe, data: Data, spec: Spec, transform: Transform) -> 
     if recipe.model is None:
         raise InputError("this recipe has no model: it was composed by hand; give the model again, to `amortized.train`.")
     check_data(recipe.model.likelihood, data, transform)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(recipe.seed, "weights"))
+    with _seeded(recipe, "weights"):
         return build(recipe.model, spec, recipe.data, compute_statistics(recipe, data, spec, transform))

@@ -124,8 +124,9 @@ class MixturePosterior(PosteriorDescription):
 class DiscretePosterior(PosteriorDescription):
     """What the discrete posteriors have in common."""
 
-    estimator: Literal["gumbel", "straight-through", "enumerate"] = "gumbel"
-    """In training: relaxed values, hard values with the gradient of the relaxed ones, or a sum over all values."""
+    estimator: Literal["gumbel", "straight-through", "sample", "enumerate"] | None = None
+    """In training: relaxed values, hard values with the gradient of the relaxed ones, hard values without one, or a sum over all
+    values; "gumbel" where none is given, "sample" under an objective that takes the score function's gradient."""
     temperature: PositiveFloat = 1.0
     """Of the relaxation, at the first step."""
     final_temperature: PositiveFloat | None = None

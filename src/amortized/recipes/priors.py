@@ -116,13 +116,18 @@ class VampPrior(PriorDescription):
         assert self.components is not None  # chosen with the data
         if not site.is_bounded:
             return torch.randn(self.components, *site.in_shape), torch.tensor(-torch.inf), torch.tensor(torch.inf)
+        is_mask = torch.tensor(False) if site.mask is None else site.mask
         if site.rows is None:  # what is loaded next brings its own
-            return torch.zeros(self.components, *site.in_shape), torch.zeros(()), torch.ones(())
-        extremes = [torch.stack((rows.min(), rows.max(), torch.tensor(float(len(rows))))) for rows in site.rows()]
+            low, high = torch.zeros(is_mask.shape), torch.ones(is_mask.shape)
+            return torch.zeros(self.components, *site.in_shape), low, high
+        values = (rows if site.mask is None else rows[:, ~is_mask] for rows in site.rows())
+        extremes = [torch.stack((rows.min(), rows.max(), torch.tensor(float(len(rows))))) for rows in values]
         low, high, count = torch.stack(extremes).unbind(1)
-        low, high, count = low.min(), high.max(), int(count.sum())
+        count = int(count.sum())
+        low, high = torch.where(is_mask, 0.0, low.min()), torch.where(is_mask, 1.0, high.max())
         if self.start == "random":
-            return priors.random_pseudo_inputs(self.components, site.in_shape, mean=self.mean, std=self.std), low, high
+            mean = torch.where(is_mask, 1.0, self.mean)
+            return priors.random_pseudo_inputs(self.components, site.in_shape, mean=mean, std=self.std), low, high
         if count < self.components:
             raise InputError(
                 f"prior 'vamp' starts its {self.components} components at training data, of which there are {count}; lower"

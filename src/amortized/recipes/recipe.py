@@ -99,6 +99,8 @@ class DataDescription(Description):
     """Units that the networks work in: real tables by column, images by one shift and unit. Densities are in the data's own."""
     corrupt: Corruption | None = None
     """Corrupt the encoder's input in training."""
+    mask: bool = False
+    """Show the encoder which entries were observed, beside the data with 0 in the place of missing ones (NaN)."""
     context: Names = ()
     """Conditions of the model: "label", or columns or arrays by name."""
     encoding: Literal["one-hot", "embedding"] = "one-hot"

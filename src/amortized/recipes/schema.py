@@ -24,6 +24,9 @@ BY_KIND = Field(discriminator="kind")
 BY_NAME = BeforeValidator(by_name)
 """Lets the name of a kind stand for its description."""
 
+BRANCHES = ("number", "schedule")
+"""Tags of the two things that a hyper-parameter may be."""
+
 Size = Annotated[int, Field(gt=0)]
 """A positive integer."""
 

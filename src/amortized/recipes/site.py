@@ -23,6 +23,7 @@ class Site:
         rows: The training data as the encoder sees them, in batches; None where weights are loaded next.
         is_bounded: Whether what the encoder sees has a range to be kept in; what has none is of the size of standard normals.
         has_links: Whether the latent has others below it, which see the condition too.
+        mask: Of `in_shape`, true where what the encoder sees tells whether an entry was observed; None where nothing does.
     """
 
     event: tuple[int, ...]
@@ -35,3 +36,4 @@ class Site:
     rows: Callable[[], Iterable[Tensor]] | None
     is_bounded: bool = True
     has_links: bool = False
+    mask: Tensor | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amortized.errors import InputError, nearest
 
@@ -154,7 +154,7 @@ class Statistics:
         shift: (*event) subtracted to standardize.
         unit: (*event) divided by to standardize.
         mean: (*event) mean, or (*event, classes) frequencies of categorical data.
-        batches: Gives the training data x in batches, in an order that does not change.
+        batches: Gives the training data x in batches, NaN where an entry is missing, in an order that does not change.
     """
 
     shift: Tensor
@@ -162,6 +162,6 @@ class Statistics:
     mean: Tensor
     batches: Callable[[], Iterable[Tensor]]
 
-    def seen(self, preprocess: nn.Module | None) -> Callable[[], Iterable[Tensor]]:
-        """Gives the training data as the encoder sees them."""
-        return self.batches if preprocess is None else lambda: map(preprocess, self.batches())
+    def seen(self, show: Callable[[Tensor], Tensor]) -> Callable[[], Iterable[Tensor]]:
+        """Gives the training data as the encoder sees them, by what shows a batch of x to it."""
+        return lambda: map(show, self.batches())

@@ -95,7 +95,12 @@ def _condition(values: Tensor, names: Sequence[str]) -> Condition:
 
 
 def _frequencies(rows: Rows, classes: int) -> Tensor:
+    """(*event, classes) of the observed codes; even where none was observed."""
     total = torch.zeros(*rows.event_shape, classes)
     for numbers in torch.arange(len(rows)).split(EVALUATION_BATCH):
-        total += torch.nn.functional.one_hot(rows.fetch(numbers)["x"].long(), classes).sum(0)
-    return total / len(rows)
+        x = rows.fetch(numbers)["x"]
+        missing = x.isnan()
+        codes = torch.nn.functional.one_hot(torch.where(missing, 0, x).long(), classes)
+        total += torch.where(missing.unsqueeze(-1), 0, codes).sum(0)
+    observed = total.sum(-1, keepdim=True)
+    return torch.where(observed > 0, total / observed, 1 / classes)

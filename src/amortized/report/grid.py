@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,17 +85,20 @@ def write_images(
     write_atomically(Path(path), buffer.getvalue())
 
 
-def pairs(above: np.ndarray, below: np.ndarray, columns: int) -> np.ndarray:
-    """Order (N, *event) images and their counterparts so that a grid shows each below its own.
+def stacked(layers: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Order images and their counterparts so that a grid shows each below its own.
+
+    Args:
+        layers: Each (N, *event), from the top down.
+        columns: Of the grid.
 
     Returns:
         (M, *event) for a grid of `columns` columns; a row that is not full is filled with the least value that occurs.
     """
-    blank = min(above.min(), below.min())
-    missing = -len(above) % columns
-    fill = np.full((missing, *above.shape[1:]), blank, above.dtype)
-    halves = [np.concatenate((half, fill)).reshape(-1, 1, columns, *above.shape[1:]) for half in (above, below)]
-    return np.concatenate(halves, axis=1).reshape(-1, *above.shape[1:])
+    blank = min(np.nanmin(layer) for layer in layers)
+    missing, event = -len(layers[0]) % columns, layers[0].shape[1:]
+    whole = [np.concatenate((layer, np.full((missing, *event), blank, layer.dtype))) for layer in layers]
+    return np.concatenate([layer.reshape(-1, 1, columns, *event) for layer in whole], axis=1).reshape(-1, *event)
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:

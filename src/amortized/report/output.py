@@ -64,7 +64,7 @@ def write_table(path: Path | str, arrays: Mapping[str, np.ndarray], columns: Seq
 
 def _header(key: str, array: np.ndarray, columns: Sequence[str], *, alone: bool) -> list[str]:
     shape = array.shape[1:]
-    if len(columns) == np.prod(shape, dtype=int):
+    if shape and len(columns) == np.prod(shape, dtype=int):
         return [_quoted(name if alone else f"{key}_{name}") for name in columns]
     return ["_".join((key, *map(str, position))) for position in np.ndindex(shape)]
 

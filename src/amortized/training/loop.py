@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from amortized.errors import InputError
 from amortized.models.model import Model
@@ -104,14 +104,13 @@ class Loop:
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         module = Trainable(model, objective)
-        self.bare, self.scheduled = module.model, scheduled(module)
-        self.module, self.optimizer = fabric.setup(module, make_optimizer(module.parameters(), settings))
+        self.bare, self.auxiliary, self.scheduled = module.model, module.auxiliary or nn.Module(), scheduled(module)
+        self.module, self.optimizer = fabric.setup(module, make_optimizer(self.bare.parameters(), settings, module.auxiliary))
         self.average = Averaging(module, settings.ema) if settings.ema is not None else None
         self.validation = Validation(model, objective, batches, valid, seed, fabric)
         self.means = RunningMeans(fabric.device)
-        self.interruption = Interruption()
+        self.interruption, self.rows = Interruption(), 0
         self.watch = Watch(self.bare, self.interruption, fabric)
-        self.rows = 0
 
     def run(self) -> Outcome:
         """Train to the end, to the last improvement, or to a signal."""
@@ -176,8 +175,7 @@ class Loop:
                 f"the training data end before step {step}: they give fewer batches than their length tells; mend it."
             )
         rate = learning_rate(self.settings, step, total=self.total, steps_per_epoch=len(self.batches))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.optimizer.param_groups[0]["lr"] = rate  # the model's; an auxiliary network has a constant one
         for at_step in self.scheduled:
             at_step(step)
         values, means = self.module(self.validation.on_device(fields), self.objective.values(step))
@@ -186,7 +184,7 @@ class Loop:
         self.means.add(means)
         self.fabric.backward(-values.mean())
         if self.settings.clip_norm is not None:
-            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.settings.clip_norm, error_if_nonfinite=False)
+            torch.nn.utils.clip_grad_norm_(self.bare.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
@@ -278,7 +276,8 @@ class Loop:
             self._write(self.path)
 
     def _write(self, path: Path) -> None:
-        groups = {"model": state_tensors(self.bare), "means": {"sums": self.means.sums}}
+        groups = {name: state_tensors(module) for name, module in (("model", self.bare), ("auxiliary", self.auxiliary))}
+        groups["means"] = {"sums": self.means.sums}
         if self.best is not None:
             groups["best"] = self.best
         if self.average is not None:
@@ -288,6 +287,7 @@ class Loop:
     def _restore(self, path: Path) -> None:
         self.progress, groups = read_checkpoint(path)
         load_state_tensors(self.bare, groups["model"], path)
+        load_state_tensors(self.auxiliary, groups.get("auxiliary", {}), path)
         load_optimizer(self.optimizer, groups.get("optimizer", {}))
         self.means.sums.copy_(groups["means"]["sums"])
         self.means.steps = self.progress.summed

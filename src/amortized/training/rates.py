@@ -6,11 +6,13 @@ The rate is a function of the step alone, so nothing of it needs to be saved.
 import math
 from collections.abc import Iterable
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import nn
 
 from amortized.errors import InputError
+from amortized.objectives import Auxiliary
 from amortized.training.settings import Settings
 
 BURDA_STAGES = tuple(3**i for i in range(8))
@@ -43,17 +45,27 @@ def learning_rate(settings: Settings, step: int, *, total: int, steps_per_epoch:
     return settings.lr * factor * warmup
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], settings: Settings, auxiliary: Auxiliary | None = None
+) -> torch.optim.Optimizer:
     """The optimizer that the settings name.
+
+    Args:
+        parameters: Of the model.
+        settings: Say which.
+        auxiliary: An objective's own network, a group of parameters with a rate, moments and no decay of its own.
 
     Raises:
         InputError: There is nothing to train.
     """
-    parameters = [parameter for parameter in parameters if parameter.requires_grad]
-    if not parameters:
+    groups: list[dict[str, Any]] = [{"params": [parameter for parameter in parameters if parameter.requires_grad]}]
+    if not groups[0]["params"]:
         raise InputError("the model has no parameter that requires a gradient: there is nothing to train; give one that has.")
+    if auxiliary is not None:
+        own = {"lr": auxiliary.lr, "betas": auxiliary.betas, "weight_decay": 0.0}
+        groups.append({"params": list(auxiliary.parameters()), **own})
     betas, eps, decay = settings.betas, settings.eps, settings.weight_decay
     if settings.optimizer == "adamax":
-        return torch.optim.Adamax(parameters, settings.lr, betas, eps, decay, foreach=True)
+        return torch.optim.Adamax(groups, settings.lr, betas, eps, decay, foreach=True)
     family = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return family(parameters, settings.lr, betas, eps, decay, fused=True)
+    return family(groups, settings.lr, betas, eps, decay, fused=True)

@@ -16,7 +16,7 @@ TERMS = ("objective", "elbo", "rate", "distortion")
 
 
 class Trainable(nn.Module):
-    """A model under an objective.
+    """A model under an objective, and the network that the objective may have of its own.
 
     Args:
         model: The model.
@@ -35,6 +35,7 @@ class Trainable(nn.Module):
         check_compatible(objective, model.offers, f"this {type(model).__name__}")
         self.model = model
         self.objective = objective
+        self.auxiliary = objective.auxiliary
 
     def forward(self, fields: Mapping[str, Any], hyper: Mapping[str, float | Tensor]) -> tuple[Tensor, Tensor]:
         """Score a minibatch.
@@ -44,11 +45,16 @@ class Trainable(nn.Module):
             hyper: The objective's hyper-parameters at this step.
 
         Returns:
-            The (B,) values to be maximized, penalties subtracted, and the means of `TERMS`, without gradient.
+            The (B,) values to be maximized, penalties subtracted, and the means of `TERMS`, without gradient. The values have the
+            gradient of the auxiliary network's own loss too, which is no part of their number.
         """
         terms = self.model.terms(Batch(**fields), samples=self.objective.samples, gradient=self.objective.gradient)
         values = score(self.objective, terms, hyper)
-        return values, summarize(terms, values)
+        means = summarize(terms, values)
+        if self.auxiliary is not None:
+            loss = self.auxiliary.loss(terms)
+            values = values - (loss - loss.detach())
+        return values, means
 
 
 def score(objective: Objective, terms: Terms, hyper: Mapping[str, float | Tensor] | None = None) -> Tensor:
