@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import RESULTS, machine, trained_for, write
+from record import RESULTS, circumstances, fit_or_go_on, is_done, trained_for, write, write_result
 
-from amortized import Batch, InputError, Run, fit, tasks
+from amortized import Batch, InputError, Run, tasks
 from amortized.recipes import Recipe, make_recipe, named
 from amortized.report import write_images
 
@@ -87,22 +87,16 @@ def configure(name: str, seed: int, steps: int | None = None) -> Recipe:
 def produce(name: str, seed: int, x: np.ndarray, arguments: argparse.Namespace) -> bool:
     """Fit a model and traverse its latents where that is not done yet; whether it is done."""
     recipe = configure(name, seed, arguments.steps)
-    asked = recipe.model_dump(mode="json")
     path = arguments.results / "dsprites" / f"{name}-seed-{seed}.json"
-    if path.exists() and make_recipe([json.loads(path.read_text())["asked"]]) == recipe:
-        print(f"{name}, seed {seed}: done already, in {path}")
+    if is_done(path, recipe, SAMPLES):
         return True
-    folder = arguments.out / (f"{name}-seed-{seed}" + ("" if arguments.steps is None else f"-{arguments.steps}-steps"))
-    print(f"{name}, seed {seed}: run folder {folder}", flush=True)
-    is_begun = (folder / "config.yaml").exists()
-    run = fit(x, resume=folder) if is_begun else fit(x, recipe=recipe, out=folder)
+    run = fit_or_go_on(recipe, arguments.out / name, x)
     if not run.finished:
         return False
     began = time.perf_counter()
     path.parent.mkdir(parents=True, exist_ok=True)
     ranking = draw(run, x, path.with_suffix(".png"))
     evidence = run.evaluate(samples=SAMPLES)
-    environment = json.loads((folder / "environment.json").read_text())
     result = {
         "name": name,
         "seed": seed,
@@ -112,14 +106,9 @@ def produce(name: str, seed: int, x: np.ndarray, arguments: argparse.Namespace) 
         ranking.measure: [round(float(value), 4) for value in ranking.carried],
         "picture": {"file": path.with_suffix(".png").name, "datum": DATUM, "steps": STEPS, "span": SPAN},
         "seconds": {"training": trained_for(run), "evaluation": round(time.perf_counter() - began, 1)},
-        "steps": run.history[-1]["step"],
-        "commit": environment["commit"],
-        "machine": machine() | {"device": environment["device"], "threads": arguments.threads},
-        "torch": torch.__version__,
-        "config": run.recipe.model_dump(mode="json"),
-        "asked": asked,
+        **circumstances(run, recipe, arguments.threads),
     }
-    write(path, json.dumps(result, indent=2) + "\n")
+    write_result(path, result)
     return True
 
 
@@ -156,7 +145,6 @@ def write_page(results: Path) -> str:
     pictures = [f"![{name}](dsprites/{result['picture']['file']})" for name, result in zip(names, found, strict=True)]
     shown = ["", f"| {' | '.join(names)} |", "|---" * len(found) + "|", f"| {' | '.join(pictures)} |"] if found else []
     text = "\n".join([HEAD, *lines, *shown]) + "\n"
-    results.mkdir(parents=True, exist_ok=True)
     write(results / "dsprites.md", text)
     return text
 

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
-from record import RESULTS, machine, trained_for, write
+from record import RESULTS, circumstances, fit_or_go_on, is_done, trained_for, write, write_result
 from sklearn.exceptions import ConvergenceWarning
 
-from amortized import InputError, fit
+from amortized import InputError
 from amortized.recipes import Recipe, make_recipe, named
 
 
@@ -122,20 +122,14 @@ def configure(seed: int, *, full: bool) -> Recipe:
 def produce(table: Table, seed: int, arguments: argparse.Namespace) -> bool:
     """Fit and impute a table where that is not done yet; whether it is done."""
     recipe = configure(seed, full=arguments.full)
-    asked = recipe.model_dump(mode="json")
     name = f"{table.name}-full" if arguments.full else table.name
     path = arguments.results / "imputation" / f"{name}-seed-{seed}.json"
-    if path.exists() and make_recipe([json.loads(path.read_text())["asked"]]) == recipe:
-        print(f"{name}, seed {seed}: done already, in {path}")
+    if is_done(path, recipe, SAMPLES):
         return True
     x = load_table(table.name)
     seen = hide(x, seed)
     hidden = np.isnan(seen)
-    folder = arguments.out / f"{name}-seed-{seed}"
-    print(f"{name}, seed {seed}: run folder {folder}", flush=True)
-    source = {"x": seen.astype(np.float32)}
-    is_begun = (folder / "config.yaml").exists()
-    run = fit(source, resume=folder, quiet=True) if is_begun else fit(source, recipe=recipe, out=folder, quiet=True)
+    run = fit_or_go_on(recipe, arguments.out / name, {"x": seen.astype(np.float32)}, quiet=True)
     if not run.finished:
         return False
     began = time.perf_counter()
@@ -143,7 +137,6 @@ def produce(table: Table, seed: int, arguments: argparse.Namespace) -> bool:
     seconds = time.perf_counter() - began
     assert made.effective_samples is not None
     imputed = {"missing-iwae": made.x, "iterative": iterative(seen, seed), "mean": np.broadcast_to(np.nanmean(seen, 0), x.shape)}
-    environment = json.loads((folder / "environment.json").read_text())
     result = {
         "name": name,
         "seed": seed,
@@ -158,16 +151,10 @@ def produce(table: Table, seed: int, arguments: argparse.Namespace) -> bool:
         },
         "bound_nats": round(run.history[-1]["train_objective_nats"], 4),
         "seconds": {"training": trained_for(run), "imputation": round(seconds, 1)},
-        "steps": run.history[-1]["step"],
-        "commit": environment["commit"],
-        "machine": machine() | {"device": environment["device"], "threads": arguments.threads},
-        "torch": torch.__version__,
         "scikit-learn": sklearn.__version__,
-        "config": run.recipe.model_dump(mode="json"),
-        "asked": asked,
+        **circumstances(run, recipe, arguments.threads),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, json.dumps(result, indent=2) + "\n")
+    write_result(path, result)
     return True
 
 
@@ -195,7 +182,6 @@ def write_page(results: Path) -> str:
     """Write `imputation.md` from all results that there are."""
     found = {full: read_results(results, full=full) for full in (False, True)}
     text = "\n".join([HEAD, *(section(full, rows) for full, rows in found.items() if rows)])
-    results.mkdir(parents=True, exist_ok=True)
     write(results / "imputation.md", text)
     return text
 

@@ -9,7 +9,6 @@ set one table from all of them, such as `results/published.md`.
 """
 
 import argparse
-import hashlib
 import json
 import sys
 import time
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, machine, trained_for, write
+from record import RESULTS, circumstances, fit_or_go_on, is_done, trained_for, write, write_result
 from tables import TABLES, Row, Table
 
-from amortized import InputError, Run, fit
+from amortized import InputError, Run
 from amortized.evaluation import Evidence, evaluate
 from amortized.recipes import Recipe, file_layer, make_recipe, named, read_yaml
 
@@ -94,25 +93,16 @@ def split(change: str) -> tuple[str, str]:
 def produce(row: Row, seed: int, arguments: argparse.Namespace) -> bool:
     """Fit and evaluate a row where that is not done yet; whether it is done."""
     recipe = configure(row, seed, full=arguments.full, changes=arguments.set)
-    wanted = recipe.model_dump(mode="json")
     name = f"{row.name}-full" if arguments.full else row.name
     path = arguments.results / name / f"seed-{seed}.json"
-    if path.exists():
-        found = json.loads(path.read_text())
-        if is_asked(found["asked"], wanted) and found["samples"] == arguments.samples:
-            print(f"{name}, seed {seed}: done already, in {path}")
-            return True
-    # The configuration is part of the folder's name, so that no run goes on under another one than it began with.
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
-    folder = arguments.out / name / f"seed-{seed}-{digest}"
-    print(f"{name}, seed {seed}: run folder {folder}", flush=True)
-    run = fit(resume=folder) if (folder / "config.yaml").exists() else fit(recipe=recipe, out=folder)
+    if is_done(path, recipe, arguments.samples):
+        return True
+    run = fit_or_go_on(recipe, arguments.out / name)
     if not run.finished:
         return False
     began = time.perf_counter()
     evidence = judge(run, None if arguments.full else table_of(row).images, arguments.samples)
     seconds = time.perf_counter() - began
-    environment = json.loads((folder / "environment.json").read_text())
     result = {
         "name": name,
         "seed": seed,
@@ -121,21 +111,10 @@ def produce(row: Row, seed: int, arguments: argparse.Namespace) -> bool:
         "metrics": {key: metric.value for key, metric in evidence.metrics.items()},
         "paper": {"measure": row.measure, "nats": row.paper, "citation": row.citation},
         "seconds": {"training": trained_for(run), "evaluation": round(seconds, 1)},
-        "steps": run.history[-1]["step"],
-        "commit": environment["commit"],
-        "machine": machine() | {"device": environment["device"], "threads": arguments.threads},
-        "torch": torch.__version__,
-        "config": run.recipe.model_dump(mode="json"),
-        "asked": wanted,
+        **circumstances(run, recipe, arguments.threads),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, json.dumps(result, indent=2) + "\n")
+    write_result(path, result)
     return True
-
-
-def is_asked(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a result is of the configuration `wanted`; options that came after it stand at their defaults."""
-    return make_recipe([found]).model_dump(mode="json") == wanted
 
 
 def judge(run: Run, images: int | None, samples: int) -> Evidence:
@@ -151,7 +130,6 @@ def write_table(table: Table, results: Path) -> str:
     """Write a table from all results that there are."""
     found = {full: read_results(table, results, full=full) for full in (False, True)}
     text = "\n".join([table.head, *(section(table, full, rows) for full, rows in found.items() if rows)])
-    results.mkdir(parents=True, exist_ok=True)
     write(results / table.file, text)
     return text
 

@@ -13,6 +13,7 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 published = importlib.import_module("published")
 dsprites = importlib.import_module("dsprites")
+record = importlib.import_module("record")
 STATIC, DYNAMIC = published.TABLES
 SHORT = [row for row in published.ROWS if not row.is_full_only]
 
@@ -112,7 +113,7 @@ def test_a_result_is_of_the_configuration_that_is_asked_for_now(path):
     result = json.loads(path.read_text())
     row = next(row for row in published.ROWS if row.name == result["name"].removesuffix("-full"))
     recipe = published.configure(row, result["seed"], full=result["name"].endswith("-full"), changes=[])
-    assert published.is_asked(result["asked"], recipe.model_dump(mode="json"))
+    assert record.is_asked(result["asked"], recipe)
 
 
 @pytest.mark.parametrize("name", dsprites.MODELS)
