@@ -174,6 +174,38 @@ def test_draws_of_components_that_list_their_support_give_exact_expectations():
     torch.testing.assert_close((drawn.log_weight.exp().unsqueeze(-1) * drawn.z).sum(0), p.mean)
 
 
+@pytest.mark.parametrize(("batch", "event"), [((), (D,)), ((4,), (D,)), ((), (2, 3)), ((), ())])
+def test_a_value_drawn_again_is_itself_and_moves_as_the_expectation_does(batch, event):
+    """Of h(z) = sum c z + z^2 the expectation is known, and with it its gradient in means, scales and weights."""
+    p, parameters = gaussians(*batch, event=event)
+    c = torch.randn(event, dtype=torch.float64)
+    dims = tuple(range(-len(event), 0))
+
+    def summed(value):
+        return value.sum(dims) if dims else value
+
+    exact = torch.autograd.grad(summed(c * p.mean + p.variance + p.mean.square()).sum(), parameters, retain_graph=True)
+    found, repeats = [], 60
+    for _ in range(repeats):
+        z = p.sample((4000,))
+        again = p.reparameterized(z)
+        assert again is not None
+        value, log_weights = again
+        torch.testing.assert_close(value, z, rtol=0, atol=1e-12)
+        h = summed(c * z + z.square())
+        surrogate = summed((c + 2 * z) * value) + h * log_weights
+        found.append(torch.autograd.grad(surrogate.mean(0).sum(), parameters, retain_graph=True))
+    for position, wanted in enumerate(exact):
+        each = torch.stack([gradient[position] for gradient in found])
+        error = each.std(0) / math.sqrt(repeats)
+        assert ((each.mean(0) - wanted).abs() / error).max() < 5
+
+
+def test_components_without_a_noise_of_their_own_are_not_drawn_again():
+    p = Mixture(torch.zeros(M), Independent(Laplace(torch.zeros(M, D), 1.0), 1))
+    assert p.reparameterized(torch.zeros(7, D)) is None
+
+
 def test_it_is_relaxed_as_its_components_are():
     assert is_relaxed(Mixture(torch.zeros(M), RelaxedBits(torch.randn(M, D), 0.5)))
     assert not is_relaxed(gaussians()[0])

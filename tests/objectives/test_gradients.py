@@ -2,6 +2,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 
 import copy
+import dataclasses
 import itertools
 import math
 from functools import partial
@@ -15,8 +16,10 @@ from torch.nn.functional import one_hot
 from amortized import VAE, Batch, Hierarchical, InputError, Latent, Terms, likelihoods, posteriors, priors
 from amortized.models import BottomUp, Ladder, TopDown
 from amortized.networks import MLP
-from amortized.objectives import dreg, elbo, elbo_sampled, iwae, miwae, piwae, rloo, stl, vimco
+from amortized.objectives import Objective, dreg, elbo, elbo_sampled, iwae, miwae, piwae, rloo, stl, vimco
+from amortized.objectives import gradients as gradients_module
 from amortized.posteriors import DiagonalGaussian
+from amortized.training.step import Trainable
 
 X, D, K = 4, 2, 4
 COPIES, REPEATS = 256, 40
@@ -131,10 +134,8 @@ class TestDReG:
 
     @pytest.mark.parametrize("name", MODELS)
     def test_its_variance_is_less_where_q_is_near_the_posterior(self, name):
-        """Of the part that it changes, which is that through q: a VampPrior's p has the same gradient by both."""
+        """A VampPrior's p, which depends on the encoder, is reparameterized too."""
         model = fitted(MODELS[name]())
-        if "vamp" in name:
-            model.parts["prior"].posterior = copy.deepcopy(model.parts["prior"].posterior)
         found = {function: gradients(model, function, part="parts.posterior", repeats=REPEATS // 2) for function in (dreg, iwae)}
         assert spread(found[dreg]) < 0.5 * spread(found[iwae])
 
@@ -217,6 +218,42 @@ class TestSTL:
     def test_strata_have_the_mean_gradient_too(self):
         model = vae(partial(posteriors.MixtureOfGaussians, components=2))
         assert worst(gradients(model, stl), gradients(model, elbo)) < 5
+
+
+@pytest.mark.parametrize("steps", [0, 20])
+def test_a_prior_that_shares_the_encoder_has_less_noise_from_the_start(steps):
+    model = fitted(MODELS["vamp"](), steps)
+    for samples in (2, 16):
+        found = [gradients(model, function, samples=samples, repeats=REPEATS // 2) for function in (dreg, iwae)]
+        assert spread(found[0]) < spread(found[1])
+
+
+def mixture_prior(q):
+    del q
+    return priors.Mixture(D, components=3)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: vae(prior=mixture_prior),
+        lambda: hierarchy("bottom-up", mixture_prior),
+        lambda: vae(prior=lambda q: priors.Vamp(q, torch.rand(3, X), learn_weights=True)),
+        lambda: vae(posteriors.FullGaussian, vamp),
+        lambda: vae(prior=lambda q: priors.Gaussian(D)),
+    ],
+    ids=[
+        "learned mixture",
+        "bottom-up under one",
+        "VampPrior with learned weights",
+        "components that are not diagonal",
+        "learned Gaussian",
+    ],
+)
+@pytest.mark.parametrize("function", [dreg, partial(piwae, groups=1)], ids=["dreg", "piwae"])
+def test_a_learned_prior_has_the_mean_gradient_too(make, function):
+    model = make()
+    assert worst(gradients(model, function, gradient="split"), gradients(model, iwae)) < 5
 
 
 def discrete(kind, prior=None, estimator="sample"):
@@ -356,6 +393,85 @@ def test_a_gradient_reaches_every_parameter(name, kind, function, bound):
         assert parameter.grad.abs().sum() > 0, parameter_name
 
 
+def coupled():
+    """A VAE whose decoder normalizes over the batch, so that log p(x|z) of a datum depends on the z of all."""
+    return clear(VAE(priors.StandardNormal(D), DiagonalGaussian(mlp(X), D), likelihoods.Bernoulli(mlp(D, norm="batch"), X)))
+
+
+@pytest.mark.parametrize(("function", "bound"), [(dreg, iwae), (piwae, iwae), (vimco, iwae), (rloo, elbo)])
+def test_what_weighs_each_datum_by_itself_is_refused_where_the_data_are_coupled_because_it_is_biased(function, bound):
+    model = coupled()
+    with pytest.raises(InputError, match=f"objective '{function.__name__}' needs a log joint of each datum"):
+        Trainable(model, Objective(function))
+    Trainable(model, Objective(bound))
+    if function is not piwae:  # whose gradient is that of no single bound
+        found = [gradients(model, each, part="parts.posterior") for each in (function, bound)]
+        assert worst(*found) > 8
+
+
+BATCH_NORM = {
+    "encoder": (lambda: vae(norm="batch"), True),
+    "encoder, held by a VampPrior": (lambda: vae(prior=vamp, norm="batch"), True),
+    "decoder": (coupled, False),
+    "optimal scale": (
+        lambda: VAE(priors.StandardNormal(D), DiagonalGaussian(mlp(X), D), likelihoods.Gaussian(mlp(D), X, scale="optimal")),
+        False,
+    ),
+    "bottom-up": (lambda: hierarchy("bottom-up", norm="batch"), False),
+    "top-down": (lambda: hierarchy("top-down", norm="batch"), False),
+    "ladder": (lambda: hierarchy("ladder", norm="batch"), False),
+    "no norm": (lambda: hierarchy("ladder"), True),
+}
+
+
+@pytest.mark.parametrize("name", BATCH_NORM)
+def test_only_what_sees_draws_couples_the_data(name):
+    make, is_separate = BATCH_NORM[name]
+    assert ("separate" in make().offers) == is_separate
+
+
+def test_batch_norm_on_the_way_up_of_a_ladder_sees_data_alone():
+    up = Ladder([mlp(X, norm="batch"), mlp(6, norm="batch")], [3, D])
+    model = Hierarchical(priors.StandardNormal(D), [DiagonalGaussian(mlp(D), 3)], up, likelihoods.Bernoulli(mlp(3), X))
+    assert "separate" in model.offers
+
+
+@pytest.mark.parametrize(("kind", "function", "bound"), VALUES, ids=[kind for kind, *_ in VALUES])
+def test_terms_of_another_gradient_are_refused(kind, function, bound):
+    with pytest.raises(InputError, match=f"gradient='{HOW[kind]}'"):
+        function(vae().terms(data(), samples=K))
+
+
+@pytest.mark.parametrize(("function", "how", "bound"), [(vimco, "score", iwae), (dreg, "split", iwae), (rloo, "score", elbo)])
+def test_a_sample_of_no_weight_counts_for_nothing(function, how, bound):
+    terms = vae().terms(data(3), samples=K, gradient=how)
+    log_px = terms.log_px.clone()
+    log_px[1, 0] = -torch.inf
+    value = function(dataclasses.replace(terms, log_px=log_px))
+    wanted = bound(dataclasses.replace(terms, log_px=log_px))
+    assert torch.equal(value[1:], wanted[1:])
+    if bound is iwae:  # the mean of the ELBO is lost
+        assert torch.equal(value, wanted)
+
+
+def test_the_bound_without_each_weight_keeps_its_digits():
+    log_w = 30 * torch.randn(6, 4, dtype=double)
+    log_w[0, 0] = 200.0
+    others = [torch.cat((log_w[:k], log_w[k + 1 :])) for k in range(6)]
+    wanted = [torch.cat((each, each.mean(0, keepdim=True))).logsumexp(0) - math.log(6) for each in others]
+    torch.testing.assert_close(gradients_module._without_each(log_w), torch.stack(wanted), rtol=1e-13, atol=1e-12)
+
+
+def test_a_weight_of_the_rate_acts_on_the_score_gradient_as_on_the_bound():
+    model, support = DISCRETE["bits, KL without closed form"]()
+    terms, probability = at_all_tuples(model, support, 2)
+    surrogate = (probability * rloo(terms, beta=3.0)).sum()
+    found = torch.autograd.grad(surrogate, part_of(model, ""), allow_unused=True)
+    wanted = exact(model, support, 2, partial(elbo, beta=3.0))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
 NOISY = {"dropout": 0.5, "norm": "batch"}
 
 
@@ -383,7 +499,7 @@ def test_nothing_is_averaged_over_the_data():
     leaf = z.clone().requires_grad_()
     for _, function, _ in VALUES:
         at = [
-            function(Terms(log_px + shift, (Latent(q, p, leaf, draw=z),)))
+            function(Terms(log_px + shift, (Latent(q, p, leaf, q_path=q, draw=z),)))
             for shift in (torch.zeros(3, dtype=double), torch.tensor([9.0, 0, 0], dtype=double))
         ]
         torch.testing.assert_close(at[0][1:], at[1][1:])

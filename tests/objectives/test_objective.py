@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false
 from collections.abc import Callable
 from functools import partial
 
@@ -5,20 +6,24 @@ import pytest
 import torch
 from torch import nn
 
-from amortized import VAE, InputError, likelihoods, posteriors, priors
+from amortized import VAE, InputError, likelihoods, posteriors, priors, train
 from amortized.networks import MLP
 from amortized.objectives import (
     NEEDS,
     Cyclical,
+    FactorVAE,
     Linear,
     Objective,
+    beta_tcvae,
     capacity,
     check_compatible,
     ciwae,
+    dip_i,
     dreg,
     elbo,
     elbo_sampled,
     free_bits,
+    free_bits_per_dimension,
     iwae,
     miwae,
     needs,
@@ -66,7 +71,7 @@ def test_a_warm_up_of_no_steps_is_at_its_end_from_the_start():
 
 
 def test_a_negative_number_of_steps_is_refused():
-    with pytest.raises(InputError, match="steps must not be negative; they are -1"):
+    with pytest.raises(InputError, match="steps must be an integer of 0 or more; it is -1"):
         Linear(0.0, 1.0, steps=-1)
 
 
@@ -85,8 +90,8 @@ def test_what_is_declared_is_known_by_name():
 
 
 def test_the_gradient_of_the_score_needs_a_density_in_the_place_of_draws_with_a_gradient():
-    assert Objective(rloo).needs == {"density", "alike"}
-    assert Objective(vimco).needs == {"density", "log_w", "alike"}
+    assert Objective(rloo).needs == {"density", "alike", "separate"}
+    assert Objective(vimco).needs == {"density", "log_w", "alike", "separate"}
     assert Objective(stl).needs == {"density", "pathwise"}
 
 
@@ -97,6 +102,61 @@ def test_the_gradient_of_the_score_needs_a_density_in_the_place_of_draws_with_a_
 def test_a_bare_function_brings_its_samples_and_its_gradient(function, samples, gradient):
     objective = Objective(function)
     assert (objective.samples, objective.gradient) == (samples, gradient)
+
+
+def test_a_function_with_bound_arguments_keeps_what_it_declared():
+    objective = Objective(partial(piwae, groups=2))
+    assert (objective.name, objective.samples, objective.gradient) == ("piwae", 64, "split")
+    assert objective.needs == Objective(piwae).needs
+    assert Objective(partial(dip_i, lambda_d=1.0)).rows == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Objective(FactorVAE), "an objective is a function of Terms, or an Auxiliary that was built"),
+        (lambda: Objective(3), "an objective is a function of Terms"),
+        (lambda: Objective(elbo, hyper={"betta": 2.0}), "objective 'elbo' has no hyper-parameter 'betta'; it takes beta"),
+        (lambda: Objective(iwae, hyper={"beta": 2.0}), "objective 'iwae' has no hyper-parameter 'beta'; it takes none"),
+        (lambda: Objective(FactorVAE(2), hyper={"beta": 2.0}), "has no hyper-parameter 'beta'; it takes gamma"),
+        (lambda: Objective(elbo, hyper={"beta": "x"}), "objective.beta must be a number or a schedule; it is 'x'"),
+        (lambda: Objective(elbo, hyper={"beta": float("nan")}), "objective.beta must be a number or a schedule; it is nan"),
+        (lambda: Objective(elbo, samples=True), "objective.samples must be a positive integer; it is True"),
+        (lambda: Linear("a", 1.0, 3), "a schedule's start must be a finite number; it is 'a'"),
+        (lambda: Linear(0.0, float("nan"), 3), "a schedule's end must be a finite number; it is nan"),
+        (lambda: Linear(0.0, 1.0, 2.5), "a schedule's steps must be an integer of 0 or more; it is 2.5"),
+        (lambda: FactorVAE(2, lr=-1.0), "an auxiliary network's lr must be a positive number; it is -1.0"),
+        (lambda: FactorVAE(0), "takes 1 entry or more; it is given 0"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_it_is_made(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("shape", [lambda t: t.log_px, lambda t: t.log_px.mean()])
+def test_values_that_are_not_one_for_each_datum_are_refused(shape):
+    with pytest.raises(InputError, match="returned values of shape .*, and one for each datum is wanted, \\(3,\\)"):
+        Trainable(model(), Objective(shape, samples=2))({"x": torch.zeros(3, 5)}, {})
+
+
+def test_the_size_of_the_data_is_known_to_the_loop():
+    x = (torch.rand(40, 5) < 0.5).float().numpy()
+    assert Objective(beta_tcvae, fixed={"data_size": 7}).with_data_size(32).fixed == {"data_size": 7}
+    assert train(model(), x, beta_tcvae, steps=1, batch_size=8, quiet=True).outcome.steps == 1
+
+
+@pytest.mark.parametrize("kind", ["dip-i", "dip-ii", "beta-tcvae", "factor", "infomax", "infovae", "wae"])
+def test_what_compares_data_takes_no_batches_of_one(kind):
+    x = (torch.rand(40, 5) < 0.5).float().numpy()
+    with pytest.raises(InputError, match="compares the data of a minibatch with each other, and training.batch_size is 1"):
+        train(model(), x, kind, steps=1, batch_size=1, quiet=True)
+
+
+@pytest.mark.parametrize("function", [capacity, free_bits, free_bits_per_dimension])
+def test_the_rate_of_a_point_mass_cannot_be_held_to_a_value(function):
+    with pytest.raises(InputError, match=f"objective '{function.__name__}' needs a KL to hold to a value"):
+        Trainable(model(posteriors.Delta), Objective(function))
 
 
 @pytest.mark.parametrize("function", [rloo, vimco])

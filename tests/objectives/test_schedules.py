@@ -12,7 +12,7 @@ from amortized.objectives import Cosine, Cyclical, Linear, Objective, Schedule, 
 from amortized.recipes import make_recipe, read_yaml
 from amortized.recipes.objectives import Setting
 
-MONOTONE = [Linear(-1.0, 3.0, 20), Cosine(-1.0, 3.0, 20), Sigmoid(-1.0, 3.0, 20), Sigmoid(-1.0, 3.0, 20, sharpness=40.0)]
+MONOTONE = [Linear(-1.0, 3.0, 20), Cosine(-1.0, 3.0, 20), Sigmoid(-1.0, 3.0, 20), Sigmoid(-1.0, 3.0, 20, sharpness=1e5)]
 EVERY = [*MONOTONE, Cyclical(-1.0, 3.0, 20, cycles=2)]
 
 
@@ -59,8 +59,9 @@ def test_one_cycle_without_a_rest_is_linear():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Cosine(0.0, 1.0, -1), "steps must not be negative; they are -1"),
-        (lambda: Sigmoid(0.0, 1.0, 5, sharpness=0.0), "sharpness must be positive and finite; it is 0.0"),
+        (lambda: Cosine(0.0, 1.0, -1), "steps must be an integer of 0 or more; it is -1"),
+        (lambda: Sigmoid(0.0, 1.0, 5, sharpness=0.0), "sharpness must be a finite number of 1e-06 or more; it is 0.0"),
+        (lambda: Sigmoid(0.0, 1.0, 5, sharpness=1e-18), "it is 1e-18; 6 is usual, and the schedule Linear has none"),
         (lambda: Cyclical(0.0, 1.0, 5, cycles=0), "cycles, 1 or more"),
         (lambda: Cyclical(0.0, 1.0, 5, ratio=1.5), "up to 1; they are 4 and 1.5"),
     ],
@@ -136,6 +137,12 @@ def test_its_length_is_that_of_the_training_or_in_epochs_or_in_steps():
     [
         ({"objective.beta": {"kind": "liner"}}, "did you mean 'linear'|linear"),
         ({"objective.beta": -1.0}, "objective.beta is -1.0: input should be greater than or equal to 0"),
+        ({"objective.beta": {"start": -1.0}}, "objective.beta is .*: its start should be greater than or equal to 0"),
+        ({"objective.beta.end": -1.0}, "objective.beta is .*: its end should be greater than or equal to 0"),
+        ({"objective.beta": "nan"}, "objective.beta is 'nan': .*finite number"),
+        ({"objective": "ciwae", "objective.beta": 2.0}, "objective.beta is 2.0: input should be less than or equal to 1"),
+        ({"objective": "infovae", "objective.alpha": 5.0}, "objective.alpha is 5.0: input should be less than or equal to 1"),
+        ({"objective": "renyi", "objective.alpha": ".inf"}, "objective.alpha is inf: input should be a finite number"),
         ({"objective.beta": {"kind": "cyclical", "ratio": 2.0}}, "ratio is 2.0: input should be less than or equal to 1"),
         ({"objective.beta": {"kind": "linear", "sharpness": 2.0}}, "sharpness"),
     ],

@@ -126,6 +126,8 @@ for name, objective in OBJECTIVES.items():
     found[name].append((torch.cat(shares), gradients))
 if rank == 0:
     torch.save(found, sys.argv[1])
+del parallel  # a process that ends with DDP's threads alive, or before the other, may abort
+distributed.barrier()
 distributed.destroy_process_group()
 """
 

@@ -18,6 +18,7 @@ their gradient take 2 to 4 ms (float32: 2 to 3), and 18 or more.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -93,12 +94,37 @@ class Mixture(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """(*sample_shape, *batch) log-density in nats of (*sample_shape, *batch, *event)."""
-        gaussian = None if self.batch_shape else _diagonal_gaussian(self.components)
-        if gaussian is not None and value.device.type != "mps":  # which has no float64
-            return self._log_prob_by_products(value, gaussian)
-        lead = torch.broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
-        each = value.unsqueeze(self._component_dimension).expand(*lead, self.log_weights.shape[-1], *self.event_shape)
-        return (self.log_weights + self.components.log_prob(each)).logsumexp(-1)
+        pieces = [joint.to(dtype).logsumexp(-1) for joint, dtype in self._joint(value)]
+        return torch.cat(pieces).reshape(self._lead(value))
+
+    def reparameterized(self, value: Tensor) -> tuple[Tensor, Tensor] | None:
+        """A value as if it were drawn from the mixture: it moves with the parameters as the draws of its components do.
+
+        A component m that drew z would have done so from the noise (z - loc_m) / scale_m; with T_m its draw from that noise, and
+        r_m = p(m | z) its responsibility, what the components contribute to the gradient of an expectation is
+
+            d/dphi E_p[ h(z) ] = sum_m w_m E_p_m[ dh/dz dT_m/dphi ] = E_p[ dh/dz sum_m r_m dT_m/dphi ]
+
+        Args:
+            value: (*sample_shape, *batch, *event), without gradient.
+
+        Returns:
+            The value, with the gradient of the components; and (*sample_shape, *batch) a surrogate that has that of log p(z) in
+            the weights. None where the components are not diagonal Gaussians.
+        """
+        gaussian = _diagonal_gaussian(self.components)
+        if gaussian is None:
+            return None
+        lead, entries = self._lead(value), self.event_shape.numel()
+        with torch.no_grad():
+            pieces = [joint.softmax(-1).to(dtype) for joint, dtype in self._joint(value)]
+            chosen = torch.cat(pieces).reshape(*lead, 1, -1)
+        shape = (*self.components.batch_shape, entries)
+        loc, scale = (each.expand(self._full_shape).reshape(shape) for each in (gaussian.loc, gaussian.scale))
+        stretch = scale / scale.detach()
+        shift = (chosen @ (loc - loc.detach() * stretch)).squeeze(-2)
+        moved = shift + value.reshape(*lead, entries) * (chosen @ stretch).squeeze(-2)
+        return moved.reshape(value.shape), (chosen.squeeze(-2) * self.log_weights).sum(-1)
 
     @torch.no_grad()
     def sample(self, sample_shape=EMPTY) -> Tensor:
@@ -148,7 +174,20 @@ class Mixture(Distribution):
         values = values.expand(*chosen.shape, *values.shape[self._component_dimension :])
         return values.take_along_dim(index, self._component_dimension).squeeze(self._component_dimension)
 
-    def _log_prob_by_products(self, value: Tensor, gaussian: Normal) -> Tensor:
+    def _lead(self, value: Tensor) -> torch.Size:
+        return torch.broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
+
+    def _joint(self, value: Tensor) -> Iterator[tuple[Tensor, torch.dtype]]:
+        """Pieces, (n, M) of the rows of `value` in order, of log w_m + log p_m(z), and the type that their sum is to have."""
+        gaussian = None if self.batch_shape else _diagonal_gaussian(self.components)
+        if gaussian is not None and value.device.type != "mps":  # which has no float64
+            yield from self._joint_by_products(value, gaussian)
+            return
+        shape = (*self._lead(value), self.log_weights.shape[-1], *self.event_shape)
+        joint = self.log_weights + self.components.log_prob(value.unsqueeze(self._component_dimension).expand(shape))
+        yield joint.reshape(-1, joint.shape[-1]), joint.dtype
+
+    def _joint_by_products(self, value: Tensor, gaussian: Normal) -> Iterator[tuple[Tensor, torch.dtype]]:
         entries = self.event_shape.numel()
         dtype = torch.promote_types(value.dtype, gaussian.loc.dtype)
         points = value.reshape(-1, entries).double()
@@ -156,11 +195,8 @@ class Mixture(Distribution):
         precision = scale**-2
         constants = -0.5 * (loc.square() * precision).sum(-1) - scale.log().sum(-1) - 0.5 * entries * math.log(2 * math.pi)
         factors = torch.cat((-0.5 * precision, loc * precision), -1).T
-        pieces = [
-            torch.addmm(constants + self.log_weights, torch.cat((piece.square(), piece), -1), factors).to(dtype).logsumexp(-1)
-            for piece in points.split(max(1, LARGEST_PRODUCT // len(loc)))
-        ]
-        return torch.cat(pieces).reshape(value.shape[: value.ndim - len(self.event_shape)])
+        for piece in points.split(max(1, LARGEST_PRODUCT // len(loc))):
+            yield torch.addmm(constants + self.log_weights, torch.cat((piece.square(), piece), -1), factors), dtype
 
 
 def _diagonal_gaussian(p: Distribution) -> Normal | None:

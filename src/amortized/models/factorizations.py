@@ -87,6 +87,11 @@ class Factorization(nn.Module, ABC):
         """The groups' events, from z_1 to z_L."""
         return tuple(torch.Size(part.event_shape) for part in self.posteriors)  # pyright: ignore[reportArgumentType]
 
+    @property
+    def of_data_alone(self) -> tuple[nn.Module, ...]:
+        """The parts that are given no latent that was drawn: the posterior of the first group, unless there are more."""
+        return (self.drawn[0],)
+
     @abstractmethod
     def begin(self, x: Tensor, given: tuple[Tensor, ...], links: Links, gradient: Gradient) -> tuple[Factor, list[Step]]:
         """The posterior of the group drawn first, and what gives those of the others, in the order of drawing.
@@ -159,6 +164,11 @@ class TopDown(Factorization):
                 f" {len(features)}; give None where a posterior sees x itself."
             )
         self.features = nn.ModuleList(nn.Identity() if network is None else network for network in features)
+
+    @property
+    def of_data_alone(self) -> tuple[nn.Module, ...]:
+        """The posterior of z_L, and the features of x."""
+        return (self.drawn[0], self.features)
 
     def begin(self, x: Tensor, given: tuple[Tensor, ...], links: Links, gradient: Gradient) -> tuple[Factor, list[Step]]:
         """q(z_L | x), and q(z_l | x, z_{l+1}) as functions of z_{l+1}."""

@@ -124,6 +124,11 @@ class Hierarchical(LatentModel):
         return self.inference.posteriors
 
     @property
+    def of_data_alone(self) -> tuple[nn.Module, ...]:
+        """What the inference says of x alone: the group drawn first, and the features of x."""
+        return self.inference.of_data_alone
+
+    @property
     def links(self) -> list[nn.Module]:
         """p(z_{L-1} | z_L), ..., p(z_1 | z_2): from the top down."""
         return list(self.parts["links"])  # pyright: ignore[reportArgumentType]

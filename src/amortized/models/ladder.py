@@ -58,6 +58,11 @@ class Ladder(Factorization):
         self.networks = nn.ModuleList(networks)
 
     @property
+    def of_data_alone(self) -> tuple[nn.Module, ...]:
+        """All of it: what is given what was drawn are the links, which are the model's."""
+        return (self,)
+
+    @property
     def top(self) -> nn.Module:
         """q(z_L | x) as a part of its own, which a `Vamp` prior can hold: the whole way up."""
         return LadderTop(self.networks, self.posteriors[-1])

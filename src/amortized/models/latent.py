@@ -98,6 +98,11 @@ class LatentModel(nn.Module, ABC):
         """The parts that q is made of."""
 
     @property
+    @abstractmethod
+    def of_data_alone(self) -> tuple[nn.Module, ...]:
+        """The parts of q that are given no latent that was drawn."""
+
+    @property
     def event_shape(self) -> torch.Size:
         """The shape of one datum."""
         return torch.Size(self.parts["likelihood"].event_shape)  # pyright: ignore[reportArgumentType]
@@ -124,11 +129,20 @@ class LatentModel(nn.Module, ABC):
             offers.add("pathwise")
         if self.values_per_sample == 1:
             offers.add("alike")
+        if not self._couples_data:
+            offers.add("separate")
         if all(getattr(part, "space", "real") in FREE for part in self.posteriors):
             offers.add("free")
         if self._is_mean_field:
             offers.add("entrywise")
         return frozenset(offers | self._offers_of_one_latent)
+
+    @property
+    def _couples_data(self) -> bool:
+        """Whether what is made of a datum's draws depends on those of the others in its batch."""
+        of_data_alone = {id(module) for part in self.of_data_alone for module in part.modules()}
+        of_draws = (module for module in self.parts.modules() if id(module) not in of_data_alone)
+        return self.needs_calibration or any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in of_draws)
 
     @property
     def _is_mean_field(self) -> bool:

@@ -88,6 +88,11 @@ class VAE(LatentModel):
         return (self.parts["posterior"],)
 
     @property
+    def of_data_alone(self) -> tuple[nn.Module, ...]:
+        """The one posterior."""
+        return self.posteriors
+
+    @property
     def enumerates(self) -> bool:
         """Whether every value of the latent is summed over."""
         return getattr(self.parts["posterior"], "enumerates", False)

@@ -8,11 +8,13 @@ not move the model; so the one holds the weights constant (`held`), and the othe
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from amortized.errors import InputError
+from amortized.objectives.schedules import is_count, is_finite
 from amortized.terms import Terms
 
 
@@ -22,10 +24,20 @@ class Auxiliary(nn.Module, ABC):
     Args:
         lr: The network's own learning rate, constant.
         betas: The decay rates of its optimizer's two moments.
+
+    Attributes:
+        rows: The smallest number of data in a minibatch: those that there are compare data with each other.
+
+    Raises:
+        InputError: The learning rate is no positive number.
     """
+
+    rows: ClassVar[int] = 2
 
     def __init__(self, lr: float, betas: tuple[float, float] = (0.9, 0.999)):
         super().__init__()
+        if not (is_finite(lr) and lr > 0):
+            raise InputError(f"an auxiliary network's lr must be a positive number; it is {lr!r}; give e.g. 1e-4.")
         self.lr, self.betas = lr, betas
 
     @abstractmethod
@@ -43,7 +55,14 @@ def held(network: nn.Module, *given: Tensor) -> Tensor:
 
 
 def scorer(entries: int, hidden: Sequence[int], activation: nn.Module) -> nn.Sequential:
-    """A perceptron from (*lead, entries) to one number, (*lead, 1)."""
+    """A perceptron from (*lead, entries) to one number, (*lead, 1).
+
+    Raises:
+        InputError: A size is no positive integer.
+    """
+    for size in (entries, *hidden):
+        if not is_count(size, least=1):
+            raise InputError(f"a layer of an auxiliary network takes 1 entry or more; it is given {size!r}; give e.g. 50.")
     layers = [layer for sizes in pairwise((entries, *hidden)) for layer in (nn.Linear(*sizes), activation)]
     return nn.Sequential(*layers, nn.Linear((entries, *hidden)[-1], 1))
 

@@ -40,7 +40,7 @@ from amortized.terms import Latent, Terms
 Kernel = Literal["rbf", "imq"]
 
 
-@needs("alike", "prior_draws")
+@needs("alike", "prior_draws", rows=2)
 def infovae(
     t: Terms,
     alpha: float | Tensor = 0.5,
@@ -66,7 +66,7 @@ def infovae(
     return t.mean_over_samples(t.log_px) - (1.0 - alpha) * kl - (alpha + lambda_mmd - 1.0) * discrepancy
 
 
-@needs("alike", "prior_draws")
+@needs("alike", "prior_draws", rows=2)
 def wae(t: Terms, lambda_mmd: float | Tensor = 10.0, *, kernel: Kernel = "imq", scales: Sequence[float] = (1.0,)) -> Tensor:
     """The likelihood less lambda times the discrepancy of q(z) and p(z): (B,) nats.
 
@@ -94,6 +94,8 @@ def mmd(z: Tensor, y: Tensor, kernel: Kernel = "rbf", scales: Sequence[float] = 
     Returns:
         (*lead).
     """
+    center = y.mean(-2, keepdim=True)  # distances from far away lose digits, under autocast most of them
+    z, y = z - center, y - center
     within = _kernel(z, z, kernel, scales) + _kernel(y, y, kernel, scales)
     across = _kernel(z, y, kernel, scales)
     values = within - across - across.mT

@@ -18,12 +18,20 @@ grad_theta. Where values have no derivative, as in discrete latents, the score f
 l_k is the term of the ELBO at z_k, and L_K^(-k) the bound in which w_k gives way to the geometric mean of the others. Where a KL
 has a closed form, l_k has it too, and grad_phi L has its derivative besides. That of log q(z_k) within l_k has mean zero, and is
 left out. With several latents z_k is all of them, and dz_k/dphi goes through each that is drawn given another: q is
-reparameterized as a whole, which needs no further terms (compare Bauer and Mnih 2021, arXiv 2101.11046). PIWAE's grad_phi is
-taken in the form of DReG. Each function here returns its bound, and hands autograd the gradient by a surrogate whose value is 0.
+reparameterized as a whole, which needs no further terms. PIWAE's grad_phi is taken in the form of DReG. Each function here
+returns its bound, and hands autograd the gradient by a surrogate whose value is 0.
 
-The variance of DReG is less than that of the plain gradient in the part that reaches phi through q, where q is near the
-posterior. Of a VampPrior's encoder it need not be less in all: there dlog p/dphi and dlog q/dphi of the plain gradient cancel in
-part, and DReG has the first alone.
+All but STL weigh each datum's terms by its own weights, and so take log w_k of a datum to depend on that datum's z_k alone. Batch
+normalization of what is drawn, or a scale that is optimal for a whole batch, breaks this: the "separate" that they need.
+
+What DReG does for the score of q, Bauer and Mnih 2021 (arXiv 2101.11046, section 5) do for that of another distribution. Where p
+is a Gaussian or a mixture of them its part of grad_theta is taken so, with T_k the draw of p from the noise that would give z_k:
+
+    sum_k w~_k dlog p(z_k)/dtheta   becomes   sum_k [ w~_k (1 - w~_k) g_k + w~_k d/dz_k (log q - log p) ] dT_k/dtheta
+
+A p that shares parameters with q needs this: that of a VampPrior, or of a ladder's links. In the plain gradient its dlog p/dtheta
+and the dlog q/dphi cancel in part, so that without the latter alone the variance of the encoder's gradient would be larger, up to
+five times. DReG's is smaller where q is near the posterior; with weights from the start it may be larger.
 """
 
 import math
@@ -31,6 +39,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
 
 from amortized.errors import InputError
 from amortized.objectives.bounds import elbo, elbo_sampled, grouped, iwae
@@ -41,10 +50,12 @@ from amortized.terms import Latent, Terms
 @needs("density", gradient="path")
 def stl(t: Terms, beta: float | Tensor = 1.0) -> Tensor:
     """The evidence lower bound by sticking the landing: (B,) nats."""
+    if torch.is_grad_enabled() and any(latent.q_path is None for latent in _latents(t)):
+        raise InputError("sticking the landing takes terms whose q is also held constant; ask the model for gradient='path'.")
     return elbo_sampled(t, beta)
 
 
-@needs("log_w", "alike", samples=5, gradient="split")
+@needs("log_w", "alike", "separate", samples=5, gradient="split")
 def dreg(t: Terms) -> Tensor:
     """The importance-weighted bound with its doubly reparameterized gradient: (B,) nats."""
     if not torch.is_grad_enabled():
@@ -53,7 +64,7 @@ def dreg(t: Terms) -> Tensor:
     return _with_gradient(iwae(t), _reparameterized(t, encoder=weight.square(), decoder=weight))
 
 
-@needs("log_w", "alike", samples=64, gradient="split")
+@needs("log_w", "alike", "separate", samples=64, gradient="split")
 def piwae(t: Terms, groups: int = 8) -> Tensor:
     """The importance-weighted bound for the decoder and the mean of M = `groups` smaller ones for the encoder.
 
@@ -70,37 +81,74 @@ def piwae(t: Terms, groups: int = 8) -> Tensor:
     return _with_gradient(iwae(t), _reparameterized(t, encoder=within.square() / groups, decoder=log_w.softmax(0)))
 
 
-@needs("density", "alike", samples=4, least=2, gradient="score")
-def rloo(t: Terms) -> Tensor:
+@needs("density", "alike", "separate", samples=4, least=2, gradient="score")
+def rloo(t: Terms, beta: float | Tensor = 1.0) -> Tensor:
     """The evidence lower bound with the score function's gradient, each sample held against the others: (B,) nats."""
     if not torch.is_grad_enabled():
-        return elbo(t)
-    value = t.log_px - t.kl.sum(0)
+        return elbo(t, beta)
+    latents = _scored(t)
+    value = t.log_px - (beta * t.kl).sum(0)
     samples = len(value)
     advantage = (value - value.mean(0)).detach() * samples / (samples - 1)
-    direct = value + sum(latent.weight * _log_q(latent) for latent in _latents(t) if not latent.kl_is_exact)
-    return _with_gradient(elbo(t), (advantage * _log_q(*_latents(t)) + direct).mean(0))
+    direct = value + sum(beta * latent.weight * _log_q(latent) for latent in latents if not latent.kl_is_exact)
+    return _with_gradient(elbo(t, beta), (advantage * _log_q(*latents) + direct).mean(0))
 
 
-@needs("log_w", "alike", samples=5, least=2, gradient="score")
+@needs("log_w", "alike", "separate", samples=5, least=2, gradient="score")
 def vimco(t: Terms) -> Tensor:
     """The importance-weighted bound with the score function's gradient, each sample held against the others: (B,) nats."""
     if not torch.is_grad_enabled():
         return iwae(t)
-    log_w = t.log_w.detach()
+    latents, log_w = _scored(t), t.log_w.detach()
     advantage = iwae(t).detach() - _without_each(log_w)
-    return _with_gradient(iwae(t), (advantage * _log_q(*_latents(t)) + log_w.softmax(0) * t.log_w).sum(0))
+    return _with_gradient(iwae(t), (advantage * _log_q(*latents) + _weighed(log_w.softmax(0), t.log_w)).sum(0))
 
 
 def _reparameterized(t: Terms, *, encoder: Tensor, decoder: Tensor) -> Tensor:
     """A surrogate (B,) in which sample k reaches q, through its draw, by encoder_k, and p, at that value, by decoder_k."""
     latents = _split(t)
     slopes = torch.autograd.grad(t.log_w.sum(), [latent.z for latent in latents], retain_graph=True)
-    surrogate = decoder * t.log_w
-    for latent, slope in zip(latents, slopes, strict=True):
-        assert latent.draw is not None
-        surrogate = surrogate + encoder * (slope * latent.draw).flatten(2).sum(-1)
+    through_q = torch.stack([_dot(slope, latent.draw) for slope, latent in zip(slopes, latents, strict=True)]).sum(0)
+    surrogate = _weighed(decoder, t.log_w) + encoder * through_q
+    for latent in latents:
+        surrogate = surrogate + _through_p(latent, through_q, decoder)
     return surrogate.sum(0)
+
+
+def _through_p(latent: Latent, through_q: Tensor, weight: Tensor) -> Tensor | float:
+    """(K, B) what reaches p(z | ...) through the value that it would draw, in the place of through its density.
+
+    Args:
+        latent: The latent; 0 is returned where its p is neither a Gaussian nor a mixture of them, or is given a later draw.
+        through_q: (K, B) the slopes of log w times the draws of all latents, whose slope is that of this one's draw and of all
+            that are drawn given it.
+        weight: (K, B) w~.
+    """
+    again = _drawn_again(latent.p, latent.z.detach()) if latent.is_averaged else None
+    if again is None:
+        return 0.0
+    value, log_weights = again
+    assert latent.draw is not None
+    (slope,) = torch.autograd.grad(through_q.sum(), latent.draw, retain_graph=True)
+    (apart,) = torch.autograd.grad(latent.log_ratio.sum(), latent.z, retain_graph=True)
+    each = weight.reshape(*weight.shape, *(1 for _ in latent.q.event_shape))
+    return _dot(each * (1.0 - each) * slope - each * apart, value) + _weighed(weight, log_weights - latent.log_ratio)
+
+
+def _drawn_again(p: Distribution, z: Tensor) -> tuple[Tensor, Tensor | float] | None:
+    """A value with the gradient of a draw of p, and what has the gradient of log p(z) in the weights of a mixture."""
+    if hasattr(p, "reparameterized"):
+        return p.reparameterized(z)  # pyright: ignore[reportAttributeAccessIssue]
+    normal = p.base_dist if type(p) is Independent else p
+    if type(normal) is not Normal or not (normal.loc.requires_grad or normal.scale.requires_grad):
+        return None
+    return normal.loc + normal.scale * ((z - normal.loc) / normal.scale).detach(), 0.0
+
+
+def _dot(slope: Tensor, value: Tensor | None) -> Tensor:
+    """(K, B) the products of two (K, B, *event), summed over the event."""
+    assert value is not None
+    return (slope * value).flatten(2).sum(-1)
 
 
 def _latents(t: Terms) -> Sequence[Latent]:
@@ -114,6 +162,18 @@ def _split(t: Terms) -> Sequence[Latent]:
     return latents
 
 
+def _scored(t: Terms) -> Sequence[Latent]:
+    latents = _latents(t)
+    if any(latent.z.grad_fn is not None for latent in latents):
+        raise InputError("this objective takes terms whose draws have no gradient; ask the model for gradient='score'.")
+    return latents
+
+
+def _weighed(weight: Tensor, log_w: Tensor) -> Tensor:
+    """(K, B) the log-weights by what they count for; one of minus infinity counts for nothing."""
+    return weight * torch.where(log_w.isfinite(), log_w, 0.0)
+
+
 def _log_q(*latents: Latent) -> Tensor:
     """(K, B) log q(z | x) of all these latents together, for the gradient in the parameters of q."""
     return torch.stack([latent.q.log_prob(latent.z) for latent in latents]).sum(0)
@@ -122,9 +182,19 @@ def _log_q(*latents: Latent) -> Tensor:
 def _without_each(log_w: Tensor) -> Tensor:
     """(K, B) the importance-weighted bound with w_k replaced by the geometric mean of the others."""
     samples = len(log_w)
-    others = (log_w.sum(0) - log_w) / (samples - 1)
-    replaced = torch.where(torch.eye(samples, dtype=torch.bool, device=log_w.device).unsqueeze(-1), others, log_w.unsqueeze(0))
-    return replaced.logsumexp(1) - math.log(samples)
+    nothing = torch.full_like(log_w[:1], -torch.inf)
+    before = torch.cat((nothing, log_w.logcumsumexp(0)[:-1]))
+    after = torch.cat((log_w.flip(0).logcumsumexp(0).flip(0)[1:], nothing))
+    others = torch.logaddexp(before, after)  # not a difference, which a w_k above all others would leave no digits
+    return torch.logaddexp(others, _mean_of_others(log_w)) - math.log(samples)
+
+
+def _mean_of_others(log_w: Tensor) -> Tensor:
+    """(K, B) the mean of the K - 1 others; one of minus infinity is not subtracted from itself."""
+    zero = torch.zeros_like(log_w[:1])
+    before = torch.cat((zero, log_w.cumsum(0)[:-1]))
+    after = torch.cat((log_w.flip(0).cumsum(0).flip(0)[1:], zero))
+    return (before + after) / (len(log_w) - 1)
 
 
 def _with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:

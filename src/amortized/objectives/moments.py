@@ -22,7 +22,7 @@ from amortized.processes import of_all
 from amortized.terms import Latent, Terms
 
 
-@needs("moments")
+@needs("moments", rows=2)
 def dip_i(t: Terms, lambda_od: float | Tensor = 10.0, lambda_d: float | Tensor = 100.0) -> Tensor:
     """The evidence lower bound less the distance of the covariance of the posterior means from the identity: (B,) nats.
 
@@ -37,7 +37,7 @@ def dip_i(t: Terms, lambda_od: float | Tensor = 10.0, lambda_d: float | Tensor =
     return elbo(t) - _distance(covariance_of_means(_latent(t)), lambda_od, lambda_d)
 
 
-@needs("moments")
+@needs("moments", rows=2)
 def dip_ii(t: Terms, lambda_od: float | Tensor = 10.0, lambda_d: float | Tensor = 10.0) -> Tensor:
     """The evidence lower bound less the distance of the covariance of q(z) from the identity: (B,) nats.
 

@@ -6,15 +6,17 @@ says what it offers, and a pair that cannot work is refused before anything is c
 such as the discriminator of FactorVAE, is an `Auxiliary`.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from amortized.errors import InputError
 from amortized.objectives.auxiliary import Auxiliary
-from amortized.objectives.schedules import Schedule
+from amortized.objectives.schedules import Schedule, is_count, is_number
 from amortized.terms import Terms
 
 
@@ -45,6 +47,14 @@ NEEDS: Mapping[str, Need] = {
         "posterior samples that are drawn alike and weigh the same",
         "Take the objective 'iwae', or a posterior without strata that does not enumerate its values.",
     ),
+    "bound": Need(
+        "a KL to hold to a value",
+        "Take the objective 'elbo', or a posterior with a density, such as 'gaussian'.",
+    ),
+    "separate": Need(
+        "a log joint of each datum that does not depend on the draws of others",
+        "Take the norm 'layer' in the place of 'batch' and a scale other than 'optimal', or the objective 'elbo' or 'iwae'.",
+    ),
     "entrywise": Need(
         "a KL of every latent that is a sum over its entries",
         "Take free bits per latent, or the posterior 'gaussian' or 'semi-amortized' with the prior 'normal' or 'gaussian',"
@@ -74,7 +84,9 @@ Gradient = Literal["total", "path", "split", "score"]
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 
-def needs(*names: str, samples: int = 1, least: int = 1, gradient: Gradient = "total") -> Callable[[Function], Function]:
+def needs(
+    *names: str, samples: int = 1, least: int = 1, gradient: Gradient = "total", rows: int = 1
+) -> Callable[[Function], Function]:
     """Declare what an objective's function needs beyond the KL.
 
     Args:
@@ -82,10 +94,12 @@ def needs(*names: str, samples: int = 1, least: int = 1, gradient: Gradient = "t
         samples: Posterior samples to train with, unless told otherwise.
         least: The smallest number that it works with.
         gradient: How the terms must depend on the parameters of the posterior (`amortized.models.Gradient`).
+        rows: The smallest number of data in a minibatch of all processes.
     """
+    declared = {"needs": frozenset(names), "samples": samples, "least": least, "gradient": gradient, "rows": rows}
 
     def declare(function: Function) -> Function:
-        for name, value in (("needs", frozenset(names)), ("samples", samples), ("least", least), ("gradient", gradient)):
+        for name, value in declared.items():
             setattr(function, name, value)
         return function
 
@@ -100,8 +114,9 @@ class Objective:
         function: Takes `Terms` and the hyper-parameters by name, returns (B,) nats to be maximized.
         samples: The number K of posterior samples it is trained with; by default what the function declared.
         hyper: Hyper-parameters by name.
-        gradient: How the terms depend on the parameters of the posterior, by default as the function declared: "total", or "path"
-            to hold the parameters of q constant where it is scored.
+        gradient: How the terms depend on the parameters of the posterior (`amortized.models.Gradient`), by default as the
+            function declared. A function of "total" terms may be given "path", which holds the parameters of q constant where
+            it is scored.
         fixed: What else the function takes by name, the same at every step: a number of groups, the size of the data set.
 
     Example:
@@ -118,10 +133,11 @@ class Objective:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        declared, least = getattr(self.function, "gradient", "total"), getattr(self.function, "least", 1)
+        self._check_function()
+        declared, least = self._declared("gradient", "total"), self._declared("least", 1)
         if self.samples is None:
-            object.__setattr__(self, "samples", getattr(self.function, "samples", 1))
-        if not isinstance(self.samples, int) or self.samples < 1:
+            object.__setattr__(self, "samples", self._declared("samples", 1))
+        if not is_count(self.samples, least=1):
             raise InputError(f"objective.samples must be a positive integer; it is {self.samples}; {least} or more will do.")
         if self.samples < least:
             raise InputError(f"objective '{self.name}' compares {least} posterior samples or more; samples is {self.samples}.")
@@ -135,22 +151,56 @@ class Objective:
             biased = "importance weights; take 'dreg'" if "log_w" in self.needs else "an estimate of q(z); leave it out"
             raise InputError(f"objective '{self.name}' has gradient 'path', which is biased for {biased}, or take 'elbo'.")
 
+    def _check_function(self) -> None:
+        """Refuse what is no function of the terms, and hyper-parameters that it does not take, or that are no numbers."""
+        if not callable(self.function) or isinstance(self.function, type):
+            raise InputError(
+                f"an objective is a function of Terms, or an Auxiliary that was built; it is {self.function!r};"
+                " give e.g. amortized.objectives.elbo."
+            )
+        called = self.function.forward if isinstance(self.function, Auxiliary) else self.function
+        taken = inspect.signature(called).parameters
+        is_open = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+        known = list(taken)[1:]
+        for name, value in {**self.hyper, **self.fixed}.items():
+            if name not in known and not is_open:
+                takes = f"it takes {', '.join(known)}" if known else "it takes none"
+                raise InputError(f"objective '{self.name}' has no hyper-parameter '{name}'; {takes}.")
+            if name in self.hyper and not isinstance(value, Schedule | Tensor) and not is_number(value):
+                raise InputError(f"objective.{name} must be a number or a schedule; it is {value!r}; give e.g. 1.0.")
+
+    def _declared(self, name: str, default: Any) -> Any:
+        """What the function declared by `needs`, also where some of its arguments are bound by `functools.partial`."""
+        return getattr(_unbound(self.function), name, default)
+
     @property
     def name(self) -> str:
         """The name of the function."""
-        return getattr(self.function, "__name__", type(self.function).__name__)
+        function = _unbound(self.function)
+        return getattr(function, "__name__", type(function).__name__)
 
     @property
     def needs(self) -> frozenset[str]:
         """What the function declared that it needs of a model, and what its gradient needs."""
-        own: frozenset[str] = getattr(self.function, "needs", frozenset())
+        own: frozenset[str] = self._declared("needs", frozenset())
         density = frozenset({"density"}) if self.gradient in ("path", "score") else frozenset()
         return own | density if self.gradient == "score" else own | density | {"pathwise"}
+
+    @property
+    def rows(self) -> int:
+        """The smallest number of data in a minibatch of all processes."""
+        return self._declared("rows", 1)
 
     @property
     def auxiliary(self) -> Auxiliary | None:
         """The function, where it has a network of its own."""
         return self.function if isinstance(self.function, Auxiliary) else None
+
+    def with_data_size(self, rows: int) -> "Objective":
+        """The same, told the number of training data where its function takes that as `data_size` and was not told."""
+        takes = not isinstance(self.function, Auxiliary) and "data_size" in inspect.signature(self.function).parameters
+        is_told = "data_size" in {**self.hyper, **self.fixed, **getattr(self.function, "keywords", {})}
+        return replace(self, fixed={**self.fixed, "data_size": rows}) if takes and not is_told else self
 
     def values(self, step: int | None = None) -> dict[str, float]:
         """The hyper-parameters at a step, or at the end of every schedule."""
@@ -163,6 +213,12 @@ class Objective:
     def __call__(self, terms: Terms, **values: float | Tensor) -> Tensor:
         """Score the terms: (B,) nats. Hyper-parameters not given in `values` stand at the end of their schedule."""
         return self.function(terms, **{**self.fixed, **self.values(), **values})
+
+
+def _unbound(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def check_compatible(objective: Objective, offers: frozenset[str], model: str) -> None:

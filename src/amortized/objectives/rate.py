@@ -19,18 +19,20 @@ from amortized.processes import of_all
 from amortized.terms import Latent, Terms
 
 
+@needs("bound")
 def capacity(t: Terms, gamma: float | Tensor = 1000.0, capacity: float | Tensor = 25.0) -> Tensor:
     """The likelihood less gamma times the distance of the mean KL from the capacity C: (B,) nats."""
     rate = of_all(t.mean_over_samples(t.kl.sum(0))).mean()
     return t.mean_over_samples(t.log_px) - gamma * (rate - capacity).abs()
 
 
+@needs("bound")
 def free_bits(t: Terms, bits: float | Tensor = 0.5) -> Tensor:
     """The evidence lower bound in which the KL of every latent variable costs at least `bits` nats: (B,) nats."""
     return _with_floor(t, [t.mean_over_samples(kl).unsqueeze(-1) for kl in t.kl], bits)
 
 
-@needs("entrywise")
+@needs("bound", "entrywise")
 def free_bits_per_dimension(t: Terms, bits: float | Tensor = 0.5) -> Tensor:
     """The evidence lower bound in which the KL of every entry of every latent costs at least `bits` nats: (B,) nats.
 

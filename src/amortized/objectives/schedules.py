@@ -13,8 +13,12 @@ with f = step / steps. In the code s is `sharpness` and r is `ratio`, the part o
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from amortized.errors import InputError
+
+LEAST_SHARPNESS = 1e-6
+"""Of a sigmoid, which is then a straight line to 13 digits."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,11 @@ class Schedule(ABC):
     steps: int
 
     def __post_init__(self):
-        if self.steps < 0:
-            raise InputError(f"a schedule's steps must not be negative; they are {self.steps}; 0 means no warm-up.")
+        if not is_count(self.steps):
+            raise InputError(f"a schedule's steps must be an integer of 0 or more; it is {self.steps!r}; 0 means no warm-up.")
+        for name in ("start", "end"):
+            if not is_finite(getattr(self, name)):
+                raise InputError(f"a schedule's {name} must be a finite number; it is {getattr(self, name)!r}; give e.g. 1.0.")
 
     def at(self, step: int | None) -> float:
         """The value at a step; None asks for the end."""
@@ -94,13 +101,15 @@ class Sigmoid(Schedule):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 < self.sharpness < math.inf:
-            raise InputError(f"a sigmoid schedule's sharpness must be positive and finite; it is {self.sharpness}; 6 is usual.")
+        if not (is_finite(self.sharpness) and self.sharpness >= LEAST_SHARPNESS):
+            raise InputError(
+                f"a sigmoid schedule's sharpness must be a finite number of {LEAST_SHARPNESS:g} or more; it is"
+                f" {self.sharpness!r}; 6 is usual, and the schedule Linear has none."
+            )
 
     def progress(self, fraction: float) -> float:
         """The logistic function, stretched so that it begins at 0 and ends at 1."""
-        low, value = _logistic(-self.sharpness), _logistic(self.sharpness * (2.0 * fraction - 1.0))
-        return (value - low) / (1.0 - 2.0 * low)
+        return 0.5 * (1.0 + math.tanh(self.sharpness * (fraction - 0.5)) / math.tanh(0.5 * self.sharpness))
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ class Cyclical(Schedule):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.cycles < 1 or not 0 < self.ratio <= 1:
+        if not is_count(self.cycles, least=1) or not (is_finite(self.ratio) and 0 < self.ratio <= 1):
             raise InputError(
                 f"a cyclical schedule has cycles, 1 or more, and a ratio above 0 and up to 1; they are {self.cycles} and"
                 f" {self.ratio}; 4 and 0.5 are usual."
@@ -134,5 +143,16 @@ class Cyclical(Schedule):
         return min(1.0, done / self.ratio)
 
 
-def _logistic(value: float) -> float:
-    return 1.0 / (1.0 + math.exp(-value))
+def is_number(value: object) -> bool:
+    """Whether a value is a number, which may be infinite."""
+    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a finite number."""
+    return is_number(value) and not math.isinf(value)  # pyright: ignore[reportArgumentType] a number
+
+
+def is_count(value: object, least: int = 0) -> bool:
+    """Whether a value is an integer, `least` or more."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least

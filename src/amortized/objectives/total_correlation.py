@@ -36,7 +36,7 @@ from amortized.terms import Latent, Terms
 Estimator = Literal["mws", "mss"]
 
 
-@needs("mean_field")
+@needs("mean_field", rows=2)
 def beta_tcvae(
     t: Terms,
     alpha: float | Tensor = 1.0,

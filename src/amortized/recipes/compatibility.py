@@ -62,6 +62,7 @@ REFUSED: tuple[Refusal, ...] = (
         "the prior is the mean of the posterior's densities, and a point has none",
     ),
     *_each("posterior", ["delta"], "objective", (*WEIGHTED, *BY_DENSITY), "a point mass has no density to score a sample by"),
+    *_each("posterior", ["delta"], "objective", ("capacity", "free-bits"), "a point mass has no KL to hold to a value"),
     *_each(
         *("posterior", DISCRETE, "objective", ("dreg", "piwae")),
         "no estimator gives samples that are drawn alike and have both a density and a gradient",
@@ -187,10 +188,12 @@ The estimator is an option of the discrete posteriors, `categorical` and `bernou
 objectives `rloo` and `vimco`, and `gumbel` under all others. So `iwae` and its relatives go with a discrete posterior whose
 estimator is `enumerate`.
 
-Three options are refused besides. The scale `optimal` of a whole batch, under the posterior `semi-amortized`, which refines each
-datum by itself. Free bits per `dimension`, where a KL is no sum over the entries of z: they need the posterior `gaussian` or
-`semi-amortized` with the prior `normal` or `gaussian`, inferred from the top down where there is a hierarchy. The KL `sampled` of
-the objectives `elbo` and `beta`, under the posterior `delta` and relaxed values, as for `stl`.
+Four options are refused besides. The scale `optimal` of a whole batch, under the posterior `semi-amortized`, which refines each
+datum by itself, and under the objectives `dreg`, `piwae`, `rloo` and `vimco`, which weigh each by itself. Under these four also
+the norm `batch` of networks that see draws: of the decoder, and in a hierarchy of the links and of all posteriors but the first.
+Free bits per `dimension`, where a KL is no sum over the entries of z: they need the posterior `gaussian` or `semi-amortized` with
+the prior `normal` or `gaussian`, inferred from the top down where there is a hierarchy. The KL `sampled` of the objectives `elbo`
+and `beta`, under the posterior `delta` and relaxed values, as for `stl`.
 
 This page is made from `amortized.recipes.compatibility` by `make docs`.
 """

@@ -15,7 +15,7 @@ from amortized.objectives import Objective, Schedule
 from amortized.recipes.auxiliaries import Factor, InfoMax
 from amortized.recipes.objective import ObjectiveDescription, Setting, scheduled
 from amortized.recipes.regularizers import DIPI, DIPII, WAE, BetaTCVAE, InfoVAE
-from amortized.recipes.schedules import Hyper, LinearSchedule, ScheduleDescription, Weight
+from amortized.recipes.schedules import Hyper, LinearSchedule, ScheduleDescription, Share, Weight
 from amortized.recipes.schema import BY_KIND, BY_NAME, Size
 
 
@@ -108,7 +108,7 @@ class CIWAE(IWAE):
     function: ClassVar[Any] = objectives.ciwae
     samples: Size = 64
     """Posterior samples per datum in training."""
-    beta: Weight = 0.5
+    beta: Share = 0.5
     """Weight of the evidence lower bound."""
 
 
@@ -151,13 +151,17 @@ class Renyi(IWAE):
     """The order: 0 is the importance-weighted bound, 1 the evidence lower bound."""
 
 
-class RLOO(ObjectiveDescription):
+class RLOO(ELBO):
     """The evidence lower bound by the score function, each sample against the mean of the others (Kool et al. 2019)."""
 
-    kind: Literal["rloo"] = "rloo"
-    function: ClassVar[Any] = objectives.rloo
+    kind: Literal["rloo"] = "rloo"  # pyright: ignore[reportIncompatibleVariableOverride]
     samples: Annotated[int, Field(ge=2)] = 4
     """Posterior samples per datum in training."""
+    kl: Literal["exact"] = "exact"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """The closed form of the KL where there is one."""
+
+    def _function(self, setting: Setting) -> Callable[..., Tensor]:
+        return objectives.rloo
 
 
 class VIMCO(ObjectiveDescription):

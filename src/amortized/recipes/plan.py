@@ -87,7 +87,13 @@ def plan(
             raise InputError("this recipe has no objective: it was one of the user's own; give it again.")
         with _seeded(recipe, "auxiliary"):
             objective = recipe.objective.build(_setting(recipe, model, len(train), len(data.train)))
+    objective = objective.with_data_size(len(data.train))
     check_compatible(objective, model.offers, _words(model, recipe))
+    if recipe.training.batch_size < objective.rows:
+        raise InputError(
+            f"objective '{objective.name}' compares the data of a minibatch with each other, and training.batch_size is"
+            f" {recipe.training.batch_size}; give {objective.rows} or more, 64 are usual."
+        )
     if valid is None and recipe.training.patience is not None:
         recipe = make_recipe([recipe.model_dump()], {"training.patience": None})
         notes = (*notes, "There are no validation data: training goes on to its end, and the last weights are kept.")

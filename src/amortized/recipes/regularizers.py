@@ -6,7 +6,7 @@ from pydantic import Field
 
 from amortized import objectives
 from amortized.recipes.objective import ObjectiveDescription, Setting
-from amortized.recipes.schedules import Hyper, Weight
+from amortized.recipes.schedules import Hyper, Weight, within
 from amortized.recipes.schema import PositiveFloat
 
 
@@ -68,7 +68,7 @@ class InfoVAE(WAE):
 
     kind: Literal["infovae"] = "infovae"  # pyright: ignore[reportIncompatibleVariableOverride]
     function: ClassVar[Any] = objectives.infovae
-    alpha: Hyper = 0.5
+    alpha: Annotated[Hyper, within(most=1.0)] = 0.5
     """Weight of the mutual information of x and z; the KL weighs 1 - alpha."""
     lambda_mmd: Weight = 100.0
     """Weight of the divergence of q(z) from the prior, of which 1 - alpha is in the KL."""

@@ -1,10 +1,12 @@
 """Descriptions of schedules: hyper-parameters of an objective that change from step to step."""
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from amortized import objectives
 from amortized.objectives import Schedule
@@ -90,12 +92,37 @@ ScheduleKind = Annotated[
 
 
 def _branch(value: Any) -> str:
-    is_name = isinstance(value, str) and not value.lstrip("+-.")[:1].isdigit()
+    is_name = isinstance(value, str) and not _is_number(value)
     return BRANCHES[is_name or isinstance(value, Mapping | ScheduleDescription)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.removeprefix("."))  # YAML writes infinity as .inf
+    except ValueError:
+        return False
+    return True
+
+
+def within(least: float | None = None, most: float | None = None) -> AfterValidator:
+    """Lets a hyper-parameter go from `least` to `most`, also where a schedule moves it."""
+
+    def check(value: Any) -> Any:
+        is_schedule = isinstance(value, ScheduleDescription)
+        for name, number in (("its start", value.start), ("its end", value.end)) if is_schedule else (("input", value),):
+            for limit, word, is_beyond in ((least, "greater", operator.lt), (most, "less", operator.gt)):
+                if limit is not None and is_beyond(number, limit):
+                    context = {"name": name, "word": word, "limit": limit}
+                    raise PydanticCustomError("range", "{name} should be {word} than or equal to {limit}", context)
+        return value
+
+    return AfterValidator(check)
 
 
 _NUMBER, _SCHEDULE = map(Tag, BRANCHES)
 Hyper = Annotated[Annotated[float, _NUMBER] | Annotated[ScheduleKind, _SCHEDULE], Discriminator(_branch)]
 """A hyper-parameter: a number, or a schedule."""
-Weight = Annotated[Annotated[float, Field(ge=0), _NUMBER] | Annotated[ScheduleKind, _SCHEDULE], Discriminator(_branch)]
+Weight = Annotated[Hyper, within(least=0.0)]
 """A hyper-parameter that is not negative."""
+Share = Annotated[Hyper, within(least=0.0, most=1.0)]
+"""A hyper-parameter from 0 to 1."""

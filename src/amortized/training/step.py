@@ -60,6 +60,11 @@ class Trainable(nn.Module):
 def score(objective: Objective, terms: Terms, hyper: Mapping[str, float | Tensor] | None = None) -> Tensor:
     """What is maximized, (B,) nats: the objective less the penalties; without `hyper` at the end of its schedules."""
     values = objective(terms, **(hyper or {}))
+    if values.shape != (wanted := terms.log_px.shape[1:]):
+        raise InputError(
+            f"objective '{objective.name}' returned values of shape {tuple(values.shape)}, and one for each datum is wanted,"
+            f" {tuple(wanted)}; take the mean over the samples, and leave that over the data to the loop."
+        )
     for penalty in terms.penalties.values():
         values = values - penalty
     return values
