@@ -8,8 +8,8 @@ imputes the rest; the mean squared error is over the hidden entries. A seed is t
 of its noise.
 
 The model is the named recipe `missing-iwae`, by `--full` as it stands. Without, its likelihood is a Gaussian with one scale per
-column, under a short schedule: 250 epochs, 4,000 steps at most, and a cosine. Both were chosen on other tables of the same file, by
-the error on hidden entries under the mask of seed 100, 1,000 rows at most, at 2,000 steps of a constant rate:
+column, under a short schedule: 250 epochs, 4,000 steps at most, and a cosine. Both were chosen on other tables of the same file,
+by the error on hidden entries under the mask of seed 100, 1,000 rows at most, at 2,000 steps of a constant rate:
 
     table          diabetes   yacht    energy
     recipe         0.717      0.891    0.428     Student-t, scale and degrees of freedom predicted for every entry
