@@ -129,9 +129,14 @@ def configure(rows: int, seed: int, *, full: bool) -> Recipe:
     recipe = named("missing-iwae")
     layers: list[Mapping[str, Any]] = [recipe, {"data": {"splits": (1.0, 0.0, 0.0)}}]
     if not full:
-        steps = min(EPOCHS * (rows // recipe["training"]["batch_size"]), MOST_STEPS)
+        steps = min(EPOCHS * steps_per_epoch(rows, recipe["training"]["batch_size"]), MOST_STEPS)
         layers.append({"model": {"likelihood": LIKELIHOOD}, "training": {"steps": steps, "schedule": "cosine"}})
     return make_recipe(layers, {"seed": seed})
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """The ragged last batch is left out."""
+    return max(1, rows // batch_size)
 
 
 def produce(table: Table, seed: int, arguments: argparse.Namespace) -> bool:
@@ -223,7 +228,7 @@ def section(full: bool, found: dict[Table, list[dict[str, Any]]]) -> str:
 
 def line(table: Table, results: list[dict[str, Any]]) -> str:
     first = results[0]
-    steps_per_epoch = max(1, first["rows"] // first["config"]["training"]["batch_size"])  # the ragged last batch is left out
+    in_epoch = steps_per_epoch(first["rows"], first["config"]["training"]["batch_size"])
     commits = {(result["commit"] or "")[:7] + "+" * (result["commit"] or "").endswith("+changes") for result in results}
     cells = (
         table.title,
@@ -233,7 +238,7 @@ def line(table: Table, results: list[dict[str, Any]]) -> str:
         f"{table.paper:.3f}",
         summary(results, "iterative"),
         summary(results, "mean"),
-        f"{first['steps'] / steps_per_epoch:.0f}",
+        f"{first['steps'] / in_epoch:.0f}",
         f"{sum(result['seconds']['training'] for result in results) / 60:.1f} min",
         ", ".join(sorted(commits)),
     )

@@ -123,7 +123,7 @@ def test_models_of_dsprites_differ_in_the_objective_alone(name):
     assert recipe == base
     assert recipe["model"]["posterior"]["network"]["hidden"] == [1200, 1200]
     assert recipe["model"]["likelihood"]["network"]["hidden"] == [1200, 1200, 1200]
-    assert (recipe["seed"], recipe["training"]["epochs"]) == (3, 12)
+    assert (recipe["seed"], recipe["training"]["epochs"]) == (3, 6)
 
 
 def test_the_page_of_dsprites_is_that_of_its_results_and_shows_its_pictures(tmp_path):

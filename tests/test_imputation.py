@@ -32,13 +32,16 @@ def test_a_table_is_standardized_by_all_of_its_values(tmp_path, monkeypatch):
     assert imputation.load_table("yeast").tolist() == [[-1, -1], [1, 1]]
 
 
-def test_the_full_schedule_is_the_named_recipe_and_the_short_one_differs_in_it_alone():
-    full, short = (imputation.configure(2, full=full).model_dump() for full in (True, False))
+@pytest.mark.parametrize(("rows", "steps"), [(40, 250), (569, 2000), (1372, 4000)])
+def test_the_full_schedule_is_the_named_recipe_and_the_short_one_has_another_likelihood(rows, steps):
+    full, short = (imputation.configure(rows, 2, full=full).model_dump() for full in (True, False))
     recipe = make_recipe([named("missing-iwae")]).model_dump()
-    for part in ("model", "objective"):
-        assert full[part] == short[part] == recipe[part]
-    assert full["training"] == recipe["training"]
-    assert {name for name, value in short["training"].items() if value != recipe["training"][name]} == set(imputation.SCHEDULE)
+    for part in ("model", "objective", "training"):
+        assert full[part] == recipe[part]
+    assert {name for name, value in short["model"].items() if value != recipe["model"][name]} == {"likelihood"}
+    assert short["objective"] == recipe["objective"]
+    changed = {name: value for name, value in short["training"].items() if value != recipe["training"][name]}
+    assert changed == {"steps": steps, "schedule": "cosine"}
     assert full["data"]["splits"] == short["data"]["splits"] == (1.0, 0.0, 0.0)
     assert full["seed"] == short["seed"] == 2
 
@@ -61,7 +64,7 @@ def test_a_table_is_imputed_and_its_result_is_kept(tmp_path, monkeypatch, capsys
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "tabular_uci.npz", yeast_x=rng.standard_normal((60, 1)) + 0.1 * rng.standard_normal((60, 4)))
     monkeypatch.setenv("AMORTIZED_DATA", str(tmp_path))
-    monkeypatch.setitem(imputation.SCHEDULE, "steps", 2)
+    monkeypatch.setattr(imputation, "MOST_STEPS", 2)
     folders = ["--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results"), "--threads", "1"]
     monkeypatch.setattr(sys, "argv", ["imputation.py", "yeast", "--seeds", "0", *folders])
     assert imputation.main() == 0
@@ -86,5 +89,5 @@ def test_the_table_is_that_of_the_results(tmp_path):
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_is_of_the_configuration_that_is_asked_for_now(path):
     made = json.loads(path.read_text())
-    assert make_recipe([made["asked"]]) == imputation.configure(made["seed"], full=made["name"].endswith("-full"))
+    assert make_recipe([made["asked"]]) == imputation.configure(made["rows"], made["seed"], full=made["name"].endswith("-full"))
     assert made["samples"] == imputation.SAMPLES

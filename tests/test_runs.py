@@ -3,8 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import amortized as am
@@ -189,6 +191,43 @@ def test_a_source_that_changed_is_no_longer_the_runs_own(x: np.ndarray, tmp_path
     assert len(run.encode(str(path))) == 60
     with pytest.raises(InputError, match="data 'x' changed since this run began"):
         am.fit(resume=tmp_path / "run", epochs=2, quiet=True)
+
+
+def test_a_path_spelled_differently_is_the_same_source(x: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMORTIZED_DATA", str(tmp_path))
+    np.savez("x.npz", x=x)
+    np.savez("other.npz", x=x)
+    Path("link.npz").symlink_to("x.npz")
+    run = am.fit("x.npz", latent_dim=2, out="run", **OPTIONS)
+    for spelled in ("x.npz", "./x.npz", Path("x.npz"), tmp_path / "x.npz", "run/../x.npz", "link.npz", "x"):
+        np.testing.assert_array_equal(run.encode(spelled), run.encode())
+    assert len(run.encode("other.npz")) == 60
+    Path("x.npz").unlink()
+    assert len(load_run("run").encode("other.npz")) == 60
+
+
+def test_a_name_is_not_the_path_of_a_folder_that_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()
+    for number in range(3):
+        Image.new("L", (8, 8), number).save(f"digits/{number}.png")
+    run = am.fit("digits", latent_dim=2, **OPTIONS)
+    assert len(run.encode("digits")) == 180
+    assert len(run.encode("./digits")) == 3
+
+
+def test_columns_in_another_order_are_put_into_the_models_and_others_are_refused(x: np.ndarray, tmp_path: Path):
+    frame = pandas.DataFrame(x[:, :3] * [1, 5, 25], columns=["a", "b", "c"])
+    run = am.fit(frame, latent_dim=2, out=tmp_path / "run", **OPTIONS)
+    assert not np.array_equal(run.encode(frame), run.encode(frame[["c", "b", "a"]].to_numpy()))
+    for model in (run, load_run(tmp_path / "run")):
+        np.testing.assert_array_equal(model.encode(frame[["c", "b", "a"]]), run.encode(frame))
+        np.testing.assert_array_equal(model.encode(frame.to_numpy()), run.encode(frame))
+        with pytest.raises(InputError, match="data 'table' have no column 'b', which .*; they have 'a', 'z', 'c'"):
+            model.encode(frame.rename(columns={"b": "z"}))
+        with pytest.raises(InputError, match="have a column 'd', which the model was not fitted on; leave it out"):
+            model.encode(frame.assign(d=1.0))
 
 
 def test_a_model_is_put_where_it_is_asked_for(x: np.ndarray, tmp_path: Path):

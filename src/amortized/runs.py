@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from amortized import tasks
-from amortized.data import Data, Rows
+from amortized.data import Data, Rows, arrange, is_same
 from amortized.errors import InputError, nearest
 from amortized.evaluation import Evidence, evaluate
 from amortized.folder import Folder
@@ -26,6 +26,7 @@ from amortized.recipes import (
     make_batches,
 )
 from amortized.seeds import derive_seed
+from amortized.tasks.running import check_count
 from amortized.terms import Batch
 from amortized.training import Outcome
 from amortized.training.checkpoints import state_tensors, write_tensors
@@ -182,7 +183,7 @@ class Run:
         *,
         n: int | None = None,
         hide: float | str | None = None,
-        split: str = "test",
+        split: str | None = None,
         samples: int = 1000,
         draws: int | None = None,
         seed: int = 0,
@@ -194,7 +195,8 @@ class Run:
             n: How many data, from the first on; all where None is given.
             hide: Entries to hide first, to compare with what is imputed: the probability of each, or a half of an image, "left",
                 "right", "top" or "bottom".
-            split: "train", "valid" or "test"; "all" takes them together, in the order of their source where they have one.
+            split: "train", "valid" or "test"; "all" takes them together, in the order of their source where they have one. By
+                default all, and the test split where entries are hidden to judge the model.
             samples: Posterior samples per datum.
             draws: The number M of draws of the missing entries given the observed ones; None gives their mean.
             seed: Of the choice of entries, of samples and draws.
@@ -202,7 +204,9 @@ class Run:
         Returns:
             `x`, (N, *event) or (M, N, *event), with `observed`, `effective_samples` and, of hidden entries, the `truth`.
         """
-        batch = self.rows(data, split, n)
+        if n is not None:
+            check_count("n", n, "leave it out for all data")
+        batch = self.rows(data, split or ("all" if hide is None else "test"), n)
         seen = batch if hide is None else tasks.hide(batch, hide, seed=seed)
         made = tasks.impute(self.model, seen, samples=samples, draws=draws, seed=seed)
         return made if hide is None else replace(made, truth=batch.x.cpu().numpy())
@@ -228,7 +232,7 @@ class Run:
         if split not in SPLITS:
             raise InputError(f"unknown split '{split}'; {nearest(split, SPLITS)}")
         own = self._own(data)
-        whole = load_other(self.recipe, data) if own is None else own
+        whole = arrange(load_other(self.recipe, data), self.spec.columns) if own is None else own
         name = split if own is not None else f"{split} of {whole.name}"
         if own is None and not (len(whole.valid) or len(whole.test)):
             name, split = whole.name, "train"
@@ -265,7 +269,7 @@ class Run:
 
     def _own(self, data: Any) -> Data | None:
         """The data that the run was fitted on, where they are asked for; None for others, or for a source that changed since."""
-        if data is not None and not (isinstance(data, str | os.PathLike) and str(data) == self.recipe.data.source):
+        if data is not None and not is_same(data, self.recipe.data.source):
             return None
         whole = load_data(self.recipe, self.source)
         if self.folder is None or not self.folder.has_other_data(whole):

@@ -126,7 +126,7 @@ def test_a_traversal_is_written_with_what_was_moved_and_says_what_it_carries(run
     assert main(["traverse", str(table), "--dims", "1", "--steps", "2", "--out", str(tmp_path / "out.csv")]) == 0
     with open(tmp_path / "out.csv") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["x_length", "x_width", "x_height", "datum", "dimension", "value"]
+    assert list(rows[0]) == ["length", "width", "height", "datum", "dimension", "value"]
     assert [float(row["value"]) for row in rows] == [-3, 3]
 
 

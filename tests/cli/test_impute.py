@@ -7,6 +7,7 @@ from PIL import Image
 
 from amortized import fit, load_run
 from amortized.cli import main
+from amortized.report.grid import HOLE
 
 SMALL = ["--epochs", "1", "--latent-dim", "2", "--model.network.hidden", "[16]", "--quiet"]
 FEW = ["--samples", "20"]
@@ -33,10 +34,11 @@ def holes(tmp_path_factory):
 
 
 def cells_of(picture, rows, columns):
-    """The images (rows, columns, 8, 8) of a picture, in units of the digits' grey levels."""
+    """The images (rows, columns, 8, 8) of a picture, in units of the digits' grey levels, NaN where it shows a hole."""
     factor = picture.width // (9 * columns - 1)
     assert picture.size == (factor * (9 * columns - 1), factor * (9 * rows - 1))
-    small = np.asarray(picture)[::factor, ::factor] / 255 * 16
+    colors = np.asarray(picture)[::factor, ::factor]
+    small = np.where((colors == HOLE).all(-1), np.nan, colors[..., 0] / 255 * 16)
     return np.array(
         [[small[9 * row : 9 * row + 8, 9 * column : 9 * column + 8] for column in range(columns)] for row in range(rows)]
     )
@@ -54,7 +56,7 @@ def test_a_picture_shows_what_was_seen_what_is_imputed_and_the_truth(run, tmp_pa
         observed = archive["observed"]
     assert (~observed[:, :, :4]).all()
     assert observed[:, :, 4:].all()
-    np.testing.assert_allclose(seen, np.where(observed, truth, 8), atol=16 / 255)
+    np.testing.assert_allclose(seen, np.where(observed, truth, np.nan), atol=16 / 255)
     np.testing.assert_allclose(imputed, layers, atol=16 / 255)
     np.testing.assert_allclose(last, truth, atol=16 / 255)
     np.testing.assert_array_equal(layers[:, observed], np.broadcast_to(truth[observed], layers[:, observed].shape))
@@ -77,7 +79,7 @@ def test_the_error_of_hidden_entries_is_printed_beside_that_of_the_training_mean
 
 def test_a_table_with_holes_is_filled_and_what_is_there_is_kept(holes, tmp_path, capsys):
     path, x = holes
-    assert main(["impute", str(path), "--split", "all", *FEW, "--out", str(tmp_path / "out.csv")]) == 0
+    assert main(["impute", str(path), *FEW, "--out", str(tmp_path / "out.csv")]) == 0  # all of the data, unless told otherwise
     assert "Mean squared error" not in capsys.readouterr().out
     with open(tmp_path / "out.csv") as file:
         header, *rows = csv.reader(file)
@@ -93,11 +95,36 @@ def test_draws_of_a_table_are_rows_of_their_own(holes, tmp_path):
     assert main([*words, "--out", str(tmp_path / "out.csv")]) == 0
     with open(tmp_path / "out.csv") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["x_length", "x_width", "x_height", "draw"]
+    assert list(rows[0]) == ["length", "width", "height", "draw"]
     assert [float(row["draw"]) for row in rows] == 50 * [0] + 50 * [1] + 50 * [2]
-    lengths = np.array([float(row["x_length"]) for row in rows]).reshape(3, 50)
+    lengths = np.array([float(row["length"]) for row in rows]).reshape(3, 50)
     is_missing = np.isnan(x[:50, 0])
     assert (lengths.std(0) > 1e-6).tolist() == is_missing.tolist()
+
+
+@pytest.mark.parametrize("precision", ["32", "64"])
+def test_observed_cells_are_written_as_they_were_and_what_float32_cannot_hold_is_said(tmp_path, capsys, precision):
+    rng = np.random.default_rng(0)
+    cells = [[f"{20_000_001 + row}", f"{row % 9}", "" if row == 3 else f"{rng.random():.3f}"] for row in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,count,share", *map(",".join, cells)]) + "\n")
+    words = ["fit", str(tmp_path / "t.csv"), *SMALL, "--precision", precision, "--out", str(tmp_path / "run")]
+    assert main([word for word in words if word != "--quiet"]) == 0
+    assert "20000001 at row 0, column 'id', a whole number that float32 rounds to 20000000" in capsys.readouterr().out
+    for draws, end in (([], ""), (["--draws", "1"], ",0"), (["--draws", "2"], ",0")):
+        words = ["impute", str(tmp_path / "run"), "--split", "all", *FEW, *draws, "--out", str(tmp_path / "out.csv")]
+        assert main(words) == 0
+        assert "beyond 16,777,216 are rounded to float32, such as 20000000 at row 0, column 'id'" in capsys.readouterr().out
+        header, *rows = (tmp_path / "out.csv").read_text().splitlines()
+        assert header == "id,count,share" + (",draw" if draws else "")
+        assert rows[0].startswith("20000000,")
+        for row in (0, 1, 2, 4, 39):
+            assert rows[row].split(",", 1)[1] == f"{cells[row][1]},{float(cells[row][2])}{end}"
+
+
+def test_numbers_that_float32_holds_need_no_warning(holes, tmp_path, capsys):
+    path, _ = holes
+    assert main(["impute", str(path), "--split", "all", *FEW, "--out", str(tmp_path / "out.csv")]) == 0
+    assert "are rounded to float32" not in capsys.readouterr().out
 
 
 def test_errors_in_a_table_are_in_units_of_its_columns_and_skip_what_is_not_known(holes, tmp_path, capsys):

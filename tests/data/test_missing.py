@@ -19,6 +19,7 @@ from amortized.data import (
     never_observed,
     to_batches,
 )
+from amortized.errors import InputError
 
 ROWS = 400
 
@@ -124,6 +125,48 @@ def test_text_of_a_frame_is_whole_where_some_is_missing(dtype):
     data = load(frame, labels="kind", splits=(1, 0, 0))
     assert data.label_names == ("", "red", "rose")
     assert whole(data).labels.tolist() == [1, 2, 0, 1]  # pyright: ignore[reportOptionalMemberAccess]
+    assert any("'label' has a class '' in 1 row" in note for note in data.notes)
+
+
+def as_frame(cells, _):
+    return pandas.DataFrame({"a": np.arange(len(cells)) + 0.5, "dose": cells})
+
+
+def as_objects(cells, _):
+    return as_frame(pandas.Series(cells, dtype=object), _)
+
+
+def as_text(cells, folder):
+    as_frame(cells, folder).to_csv(folder / "d.csv", index=False)
+    return folder / "d.csv"
+
+
+MAKERS = [as_frame, as_objects, as_text]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("cells", [[20.3, 1.5, 2.5, None], [1, 0, 1, None], [None, None, None, None]])
+@pytest.mark.parametrize("role", [{"labels": "dose"}, {"context": ["dose"]}])
+def test_a_hole_in_numbers_makes_no_classes_of_them(make, cells, role, tmp_path):
+    with pytest.raises(InputError, match=f"the first is nan at row {cells.index(None)}"):
+        load(make(cells, tmp_path), **role)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_column_of_numbers_is_what_it_was_and_one_with_a_word_is_classes(make, tmp_path):
+    assert load(make([20.3, 1.5, 2.5, 0.5], tmp_path), context=["dose"]).context_names == {}
+    assert load(make([2, 0, 1, 2], tmp_path), context=["dose"]).context_names == {"dose": ("0", "1", "2")}
+    data = load(make(["2", "low", None, None], tmp_path), context=["dose"])
+    assert data.context_names == {"dose": ("", "2", "low")}
+    assert any("'dose' has a class '' in 2 rows" in note for note in data.notes)
+
+
+def test_a_word_for_a_hole_is_announced_as_the_class_that_it_is():
+    data = load((np.arange(8.0).reshape(4, 2), np.array(["NA", "UK", "NA", "FR"])))
+    assert data.label_names == ("FR", "NA", "UK")
+    assert [note for note in data.notes if "class" in note] == [
+        "'label' has a class 'NA' in 2 rows; where that means that the value is missing, remove those rows or fill them in."
+    ]
 
 
 @pytest.mark.parametrize(

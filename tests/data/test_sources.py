@@ -212,6 +212,25 @@ def test_constant_columns_are_named():
     assert data.notes[0].startswith("columns 'a', 'c' never vary in the training split")
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.int32])
+def test_whole_numbers_that_float32_changes_are_announced(dtype):
+    x = np.array([[1, 2**24], [2, 20_000_001], [3, 20_000_003]], dtype)
+    (note,) = (note for note in load(pandas.DataFrame(x, columns=["a", "id"])).notes if "float32" in note)
+    assert note.startswith("array 'x' has 20000001 at row 1, column 'id', a whole number that float32 rounds to 20000000; leave")
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint32", "Int64", "float64"])
+def test_large_numbers_of_a_frame_are_what_they_were(dtype):
+    frame = pandas.DataFrame({"a": [0.5, 1.5, 2.5], "large": pandas.array([3_000_000_000, 1, 2], dtype=dtype)})
+    assert original_order(load(frame))[0].tolist() == [0.5, 3_000_000_000]
+    assert original_order(load(frame[["large"]]))[:, 0].tolist() == [3_000_000_000, 1, 2]
+
+
+def test_numbers_that_float32_holds_or_only_rounds_are_not_announced():
+    for x in (np.array([[2**24, 2**30], [0, -(2**26)]]), np.array([[0.1, 1e9 + 0.5], [2.0, np.nan]])):
+        assert not any("float32" in note for note in load(x).notes)
+
+
 def test_constant_pixels_are_counted():
     data = load("digits")
     assert any(note.startswith(f"{len(data.constant)} of 64 entries never vary") for note in data.notes)

@@ -168,7 +168,7 @@ def test_parts_that_do_not_fit_each_other_are_refused():
         fit({"x": REAL, "y": np.arange(40) % 2}, context=["label"], **small, **{"model.condition": ["prior"]})
     with pytest.raises(InputError, match="posterior 'delta' does not go with objective 'iwae': a point mass has no density"):
         fit(REAL, posterior="delta", objective="iwae", **small)
-    with pytest.raises(InputError, match="objective 'elbo_sampled' needs the density of the posterior"):
+    with pytest.raises(InputError, match="objective 'elbo' needs the density of the posterior"):
         fit(REAL, posterior="delta", **small, **{"objective.kl": "sampled"})
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from amortized.errors import InputError
 from amortized.report import check_suffix, image_grid, stacked, write_images, write_table
+from amortized.report.grid import BACKGROUND, HOLE
 
 RANDOM = np.random.default_rng(0)
 
@@ -52,7 +53,20 @@ def test_a_picture_too_large_to_look_at_is_refused():
 
 def test_each_original_stands_above_its_reconstruction():
     above, below = np.arange(3.0).reshape(3, 1, 1), 10 + np.arange(3.0).reshape(3, 1, 1)
-    assert stacked([above, below], columns=2).ravel().tolist() == [0, 1, 10, 11, 2, 0, 12, 0]
+    np.testing.assert_array_equal(stacked([above, below], columns=2).ravel(), [0, 1, 10, 11, 2, np.nan, 12, np.nan])
+
+
+def test_holes_have_a_color_of_their_own_and_a_place_without_an_image_stays_empty():
+    images = np.zeros((3, 2, 2))
+    images[0, 0, 1], images[2] = np.nan, np.nan
+    picture = image_grid(images, columns=2, pad=1)
+    factor = picture.width // 5
+    small = np.asarray(picture)[::factor, ::factor]
+    assert small.shape == (5, 5, 3)
+    assert tuple(small[0, 1]) == HOLE
+    assert not small[0, 0].any()
+    assert (small[3:, :2] == BACKGROUND).all()
+    assert image_grid(np.stack((np.zeros((2, 2)), np.full((2, 2), np.nan)))).mode == "L"
 
 
 def test_a_written_picture_is_a_png(tmp_path):
@@ -80,6 +94,38 @@ def test_a_table_bears_the_names_of_its_columns_whatever_is_in_them(tmp_path):
     write_table(tmp_path / "out.csv", {"x": np.arange(6).reshape(2, 3)}, names)
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [names, ["0", "1", "2"], ["3", "4", "5"]]
+
+
+def lines_of(path, arrays, columns=()):
+    write_table(path, arrays, columns)
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_a_table_shows_each_number_as_short_as_its_own_type_reads_it_back(tmp_path):
+    x = np.array([[0.126, 20_000_000, -1e-9], [np.nan, 1e30, 3]], np.float32)
+    y, draw = np.array([0.1, 1 / 3]), np.array([0, 2**60 + 1])
+    assert lines_of(tmp_path / "out.csv", {"x": x, "y": y, "draw": draw}, ("a", "b", "c")) == [
+        "a,b,c,y,draw",
+        "0.126,20000000,-1e-09,0.1,0",
+        f"nan,1e+30,3,0.3333333333333333,{2**60 + 1}",
+    ]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_any_number_of_a_table_reads_back_to_the_same_bits(tmp_path, dtype):
+    x = (RANDOM.standard_normal((200, 3)) * 10.0 ** RANDOM.integers(-4, 4, (200, 3))).astype(dtype)
+    _, *rows = lines_of(tmp_path / "out.csv", {"x": x})
+    np.testing.assert_array_equal(np.array([row.split(",") for row in rows]).astype(dtype), x)
+
+
+def test_the_names_of_columns_are_kept_where_they_are_clear(tmp_path):
+    x, draw = np.zeros((1, 2)), np.zeros(1, int)
+    for columns, arrays, header in (
+        ("ab", {"x": x, "draw": draw}, "a,b,draw"),
+        ("ab", {"reconstruction": x, "x": x}, "reconstruction_a,reconstruction_b,x_a,x_b"),
+        (("a", "draw"), {"x": x, "draw": draw}, "x_a,x_draw,draw"),
+    ):
+        assert lines_of(tmp_path / "out.csv", arrays, tuple(columns))[0] == header
 
 
 @pytest.mark.parametrize(

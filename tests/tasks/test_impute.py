@@ -277,6 +277,7 @@ def test_a_fraction_is_hidden_at_random_for_the_encoder_too_and_holes_stay_holes
     ("how", "message"),
     [
         ("lefd", "did you mean 'left'"),
+        ([0.5], "cannot hide"),
         (0.0, "between 0 and 1; it is 0"),
         (1.5, "it is 1.5"),
         ("left", "no image with a left half"),
@@ -293,6 +294,6 @@ def test_what_cannot_be_imputed_is_refused(linear_gaussian):
         impute(model, x)
     with pytest.raises(InputError, match="there are no data"):
         impute(model, [])
-    for options in ({"samples": 0}, {"draws": 0}):
-        with pytest.raises(InputError, match="must be a positive integer; it is 0"):
-            impute(model, with_holes(x), **options)
+    for name, count in (("samples", 0), ("samples", 1.5), ("samples", "5"), ("samples", True), ("draws", 0), ("draws", 2.5)):
+        with pytest.raises(InputError, match=f"{name} must be a positive integer; it is {count!r}"):
+            impute(model, with_holes(x), **{name: count})  # pyright: ignore[reportArgumentType]

@@ -10,10 +10,23 @@ from amortized.cli import results
 from amortized.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import Token
+
     from amortized.runs import Run
 
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
-Rows = Annotated[int, Parameter(name="-n", validator=Number(gte=1))]
+
+def _whole(_: type, tokens: "Sequence[Token]") -> int:
+    """An integer as it is written; cyclopts' own conversion rounds a fraction."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"it is '{tokens[0].value}'; give an integer") from None
+
+
+Count = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
+Rows = Annotated[int, Parameter(name="-n", converter=_whole, validator=Number(gte=1))]
 SplitName = Literal["train", "valid", "test"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 

@@ -72,18 +72,33 @@ def write_imputation(run: "Run", out: Path, made: "Imputation") -> None:
         truth = draws[0] if made.truth is None else made.truth
         layers = [np.where(made.observed, truth, np.nan), *draws, *(() if made.truth is None else (truth,))]
         columns = min(len(truth), PER_ROW)
-        grey = (ends["low"] + ends["high"]) / 2
-        write_images(out, stacked([np.where(np.isnan(layer), grey, layer) for layer in layers], columns), columns, **ends)
+        write_images(out, stacked(layers, columns), columns, **ends)
     elif out.suffix.lower() == ".npz":
         write_table(out, {"x": made.x, "observed": made.observed})
     else:
-        arrays = {"x": draws.reshape(-1, *draws.shape[2:])}
-        if len(draws) > 1:
+        # As precise as the data are held: more digits of a model in float64 would not be those of the source.
+        arrays: dict[str, np.ndarray] = {"x": draws.reshape(-1, *draws.shape[2:]).astype(np.float32)}
+        if draws is made.x:
             arrays["draw"] = np.arange(len(draws)).repeat(draws.shape[1])
         write_table(out, arrays if out.suffix.lower() == ".csv" else {"x": made.x}, run.spec.columns)
     print(f"Wrote {out}.")
-    for line in (*_errors(run, made, draws), *made.notes):
+    for line in (*_rounded(run, made, draws[0]), *_errors(run, made, draws), *made.notes):
         print(line)
+
+
+def _rounded(run: "Run", made: "Imputation", x: "np.ndarray") -> "Iterator[str]":
+    """Whether what was observed of data x (N, *event) may differ from the source in a whole number."""
+    import numpy as np
+
+    from amortized.data.arrays import WHOLE, place
+
+    large = np.argwhere(made.observed & (np.abs(x) > WHOLE))
+    if len(large):
+        where = tuple(large[0].tolist())
+        yield (
+            f"Observed entries beyond {WHOLE:,} are rounded to float32, such as {x[where]:.0f} at"
+            f" {place(where, run.spec.columns)}; take them from the source where every digit counts."
+        )
 
 
 def _errors(run: "Run", made: "Imputation", draws: "np.ndarray") -> "Iterator[str]":

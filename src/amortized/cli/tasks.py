@@ -184,7 +184,7 @@ def impute(
     samples: Count = 1000,
     draws: Count | None = None,
     out: Path | None = None,
-    split: Literal["train", "valid", "test", "all"] = "test",
+    split: Literal["train", "valid", "test", "all"] | None = None,
     seed: int = 0,
     accelerator: Accelerator = "auto",
 ) -> None:
@@ -198,7 +198,8 @@ def impute(
         samples: Posterior samples per datum.
         draws: How many times each datum is drawn given what was observed of it; by default its mean is written.
         out: The file: .png for images, .npz, .npy or .csv; by default in the run folder.
-        split: The part of the data; all takes every part, in the order of the source.
+        split: The part of the data; all takes every part, in the order of the source, and is the default; where entries are
+            hidden, it is test.
         seed: Of the choice of entries, of samples and draws.
         accelerator: Where it is computed; by default the best device there is.
     """

@@ -1,8 +1,9 @@
 """Data: from what a user has to batches. Sources, splits, the judgment of the support, transforms."""
 
 from amortized.data.batches import Batches
+from amortized.data.columns import arrange
 from amortized.data.record import Data, Rows, Split, mean_and_scale, never_observed, sample_rows
-from amortized.data.sources import load
+from amortized.data.sources import is_same, load
 from amortized.data.streams import LoaderBatches, to_batches
 from amortized.data.support import Support, describe
 from amortized.data.transforms import Corruption, Masking, Noise, SaltPepper, Transform, make_transform
@@ -19,7 +20,9 @@ __all__ = [
     "Split",
     "Support",
     "Transform",
+    "arrange",
     "describe",
+    "is_same",
     "load",
     "make_transform",
     "mean_and_scale",

@@ -16,6 +16,8 @@ import torch
 from amortized.errors import InputError
 
 SPLITS = ("train", "valid", "test")
+WHOLE = 2**24
+"""Up to this, float32 holds every whole number."""
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -123,6 +125,15 @@ def _as_float32(value: np.ndarray, name: str, columns: tuple[str, ...], missing:
             f" Remove those rows or fill them in{', or give NaN for what is missing' if missing else ''}."
         )
     return single
+
+
+def first_rounded(value: np.ndarray) -> tuple[int, ...] | None:
+    """Where the first whole number stands that is another one in float32; None where there is none."""
+    low, high = (float(end.reduce(value, axis=None)) for end in (np.fmin, np.fmax))
+    if value.dtype == np.float32 or not max(-low, high) > WHOLE:
+        return None
+    changed = (value == np.rint(value)) & (value.astype(np.float32) != value)
+    return tuple(np.argwhere(changed)[0].tolist()) if changed.any() else None
 
 
 def place(position: tuple[int, ...], columns: tuple[str, ...] = ()) -> str:

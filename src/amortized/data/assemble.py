@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortized.data.arrays import SPLITS, compact, to_numpy
+from amortized.data.arrays import SPLITS, compact, first_rounded, place, to_numpy
 from amortized.data.classes import encode
-from amortized.data.missing import has_missing, missing_note
+from amortized.data.missing import has_missing, is_hole, missing_note
 from amortized.data.record import Data, Split
 from amortized.data.splits import check_fractions, divide
 from amortized.data.support import is_image_shape
@@ -33,7 +33,8 @@ def assemble(
     """Make a data set of arrays under the names of an `.npz` file; the arguments are those of `load`."""
     fractions = check_fractions(splits)
     columns = tuple(map(str, arrays["columns"])) if "columns" in arrays else ()
-    x = {split: compact(value, _key(split, "x"), columns, missing=True) for split, value in _data(arrays, name).items()}
+    given = _data(arrays, name)
+    x = {split: compact(value, _key(split, "x"), columns, missing=True) for split, value in given.items()}
     _check_shapes(x, least_rows)
     event = tuple(next(iter(x.values())).shape[1:])
     columns = columns if len(columns) == _width(event) else tuple(map(str, range(_width(event))))
@@ -63,7 +64,11 @@ def assemble(
         label_names=label_names,
         context_names=context_names,
         constant=constant,
-        notes=tuple(_notes(parts, constant, columns, codes)),
+        notes=(
+            *_notes(parts, constant, columns, codes),
+            *_rounded_notes(given, columns),
+            *_hole_notes(parts, {"label": label_names, **context_names}),
+        ),
         fingerprint=_fingerprint(whole),
     )
 
@@ -236,6 +241,26 @@ def _notes(parts: dict[str, Split], constant: tuple[str, ...], columns: tuple[st
     for split in ("valid", "test"):
         if len(parts[split]) == 0:
             yield f"the {split} split is empty."
+
+
+def _rounded_notes(x: Mapping[str, np.ndarray], columns: tuple[str, ...]):
+    for split, value in x.items():
+        if (position := first_rounded(value)) is not None:
+            yield (
+                f"array '{_key(split, 'x')}' has {value[position]:.0f} at {place(position, columns)}, a whole number that float32"
+                f" rounds to {np.float32(value[position]):.0f}; leave out a column of which every digit counts."
+            )
+
+
+def _hole_notes(parts: Mapping[str, Split], names: Mapping[str, tuple[str, ...]]):
+    for variable, classes in names.items():
+        for code in (code for code, name in enumerate(classes) if is_hole(name)):
+            values = (part.context.get(variable, part.labels) for part in parts.values())
+            if rows := sum(int((value == code).sum()) for value in values if value is not None):
+                yield (
+                    f"'{variable}' has a class '{classes[code]}' in {rows} {'row' if rows == 1 else 'rows'}; where that means"
+                    " that the value is missing, remove those rows or fill them in."
+                )
 
 
 def _fingerprint(whole: Mapping[str, Split]) -> str:

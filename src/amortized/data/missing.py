@@ -11,6 +11,14 @@ from torch import Tensor
 
 from amortized.errors import InputError
 
+HOLES = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+"""The text by which programs write that there is no value, in whatever case."""
+
+
+def is_hole(text: str) -> bool:
+    """Whether text says that there is no value."""
+    return text.strip().lower() in HOLES
+
 
 def has_missing(x: Tensor) -> bool:
     """Whether any entry is missing."""

@@ -77,6 +77,22 @@ def load(
     )
 
 
+def is_same(source: Any, other: Any) -> bool:
+    """Whether two sources are one name, or lead to one file or folder, however its path is spelled."""
+    if not all(isinstance(each, str | os.PathLike) for each in (source, other)):
+        return False
+    if str(source) == str(other):
+        return True
+    try:
+        return _located(source) == _located(other)
+    except InputError:  # one of them is not there, and so is not the other
+        return False
+
+
+def _located(source: str | os.PathLike) -> str | Path:
+    return "digits" if source == "digits" else _find(source).resolve()
+
+
 def _arrays(source: Any, labels: Any, context: Any) -> tuple[dict[str, np.ndarray], str, bool | None]:
     roles = context.values() if isinstance(context, Mapping) else [context] if isinstance(context, str) else context
     named = [role for role in (labels, *roles) if isinstance(role, str)]

@@ -1,21 +1,23 @@
 """Tables: `.csv`, `.parquet` and DataFrames, as a dict of named arrays.
 
 Every column is a number of the datum, but those that are named as labels or as conditions; these may be text. A number that is
-missing is NaN: an empty cell, or one of the words by which programs write a hole.
+missing is NaN: an empty cell, or one of the words by which programs write a hole. In text these are text.
 """
 
 import csv
 from collections.abc import Collection, Sequence
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from amortized.data.missing import is_hole
 from amortized.errors import InputError
 
 _EXTRA = "pip install 'amortized[tables]'"
-HOLES = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-"""What a cell without a number holds, in whatever case."""
+_WIDEST = {"b": np.bool_, "u": np.uint64, "i": np.int64, "f": np.float64}
 
 
 def read_csv(path: Path, named: Collection[str]) -> dict[str, np.ndarray]:
@@ -38,7 +40,7 @@ def read_csv(path: Path, named: Collection[str]) -> dict[str, np.ndarray]:
             rows = [row for row in csv.reader(file, delimiter=delimiter) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"'{path}' cannot be read as a table of text ({error}); write it as CSV in UTF-8.") from None
-    header = bool(rows) and not any(map(_is_number, rows[0])) and not all(map(_is_hole, rows[0]))
+    header = bool(rows) and not any(map(_is_number, rows[0])) and not all(map(is_hole, rows[0]))
     names = [cell.strip() for cell in rows[0]] if header else [str(column) for column in range(len(rows[0]) if rows else 0)]
     rows = rows[header:]
     if not rows:
@@ -80,9 +82,13 @@ def from_frame(frame: Any, named: Collection[str]) -> dict[str, np.ndarray]:
 
 def _column(series: Any) -> np.ndarray:
     missing = series.isna().to_numpy()
-    if series.dtype.kind in "buif":
+    if series.dtype.kind in _WIDEST:
         # A nullable integer column has no NaN of its own; as floats its holes are like any other.
-        return series.to_numpy(dtype=np.float64, na_value=np.nan) if missing.any() else series.to_numpy(dtype=series.dtype.kind)
+        if missing.any():
+            return series.to_numpy(dtype=np.float64, na_value=np.nan)
+        return series.to_numpy(dtype=_WIDEST[series.dtype.kind])
+    if series.dtype == object and all(isinstance(cell, (Real, Decimal)) for cell in series[~missing]):
+        return np.asarray([np.nan if hole else float(cell) for cell, hole in zip(series, missing, strict=True)])
     # Not by pandas' own conversion to numpy's text, which cuts every cell to one letter where one is missing.
     return np.asarray(["" if hole else str(cell) for cell, hole in zip(series, missing, strict=True)], dtype=np.str_)
 
@@ -109,7 +115,7 @@ def _numbers(name: str, column: np.ndarray) -> np.ndarray:
     for row, cell in enumerate(column.tolist()):
         if _is_number(cell):
             numbers[row] = float(cell)
-        elif not _is_hole(cell):
+        elif not is_hole(cell):
             raise InputError(
                 f"column '{name}' needs numbers; it has '{cell}' at row {row}. Name it as a class by labels='{name}'"
                 f" or context=['{name}'], or leave the column out."
@@ -122,11 +128,8 @@ def _numbers_or_text(cells: Sequence[str]) -> np.ndarray:
     try:
         return text.astype(np.float64)
     except ValueError:
-        return text
-
-
-def _is_hole(cell: str) -> bool:
-    return cell.strip().lower() in HOLES
+        is_text = any(not (is_hole(cell) or _is_number(cell)) for cell in cells)
+        return text if is_text else np.asarray([np.nan if is_hole(cell) else float(cell) for cell in cells])
 
 
 def _is_number(cell: str) -> bool:

@@ -118,6 +118,7 @@ class Objective:
             function declared. A function of "total" terms may be given "path", which holds the parameters of q constant where
             it is scored.
         fixed: What else the function takes by name, the same at every step: a number of groups, the size of the data set.
+        kind: What a recipe calls it, for messages; the name of the function where none is given.
 
     Example:
         >>> from amortized.objectives import Linear, Objective, elbo
@@ -131,6 +132,7 @@ class Objective:
     hyper: Mapping[str, float | Schedule] = field(default_factory=dict)
     gradient: Gradient = None  # pyright: ignore[reportAssignmentType] __post_init__ asks the function
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    kind: str | None = None
 
     def __post_init__(self):
         self._check_function()
@@ -175,9 +177,9 @@ class Objective:
 
     @property
     def name(self) -> str:
-        """The name of the function."""
+        """What it is called in messages."""
         function = _unbound(self.function)
-        return getattr(function, "__name__", type(function).__name__)
+        return self.kind or getattr(function, "__name__", type(function).__name__)
 
     @property
     def needs(self) -> frozenset[str]:

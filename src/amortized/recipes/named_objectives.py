@@ -26,8 +26,9 @@ _SPRITES_MODEL: dict[str, Any] = {
 # 2,048, Adam with rate 1e-3, 50 epochs of the 737,280 images.
 _SPRITES_TRAINING = {"steps": 18000, "batch_size": 2048, "lr": 1e-3}
 
-# The convolutions of Burgess et al. 2018 are four of 32 channels with kernel 4, and two layers of 256 units (not verified). What
-# differs: our kernels are 3, and the two layers are left out.
+# The convolutions of Kim and Mnih 2018 are four of 32, 32, 64 and 64 channels with kernel 4, and a layer of 128 units; those of
+# Burgess et al. 2018 four of 32 channels with kernel 4, and two layers of 256 units (neither is verified). What differs: our
+# kernels are 3, and those layers are left out.
 _SPRITES_CONV: dict[str, Any] = {
     "latent_dim": 10,
     "network": {"kind": "conv", "channels": [32, 32, 64, 64]},

@@ -48,7 +48,8 @@ class ObjectiveDescription(Description, ABC):
             InputError: It cannot be had on these data or with this model.
         """
         hyper = {name: value for name, value in self._values(setting).items() if name not in self.fixed}
-        return Objective(self._function(setting), self.samples, hyper, fixed=self._fixed(setting))
+        kind: str = self.kind  # pyright: ignore[reportAttributeAccessIssue] each description has one
+        return Objective(self._function(setting), self.samples, hyper, fixed=self._fixed(setting), kind=kind)
 
     def _function(self, setting: Setting) -> Callable[..., Tensor]:
         return type(self).function

@@ -25,6 +25,10 @@ from amortized.recipes.schema import Description, PositiveFloat, Size
 from amortized.training.settings import Settings
 
 
+def _none_by_name(value: Any) -> Any:
+    return None if value == "none" else value
+
+
 def _as_name(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value  # YAML reads a column's 4 as a number
 
@@ -124,7 +128,7 @@ class ModelDescription(Description):
     """q(z | x)."""
     likelihood: Likelihood | None = None
     """p(x | z); chosen from the data's support where none is given."""
-    hierarchy: Hierarchy | None = None
+    hierarchy: Annotated[Hierarchy | None, BeforeValidator(_none_by_name)] = None
     """More stochastic layers above the first, and how they are inferred; one layer where none is given."""
     condition: tuple[Literal["prior", "posterior", "likelihood"], ...] = ("posterior", "likelihood")
     """The parts that see the conditions of the data."""
@@ -224,7 +228,10 @@ def _value(name: str, given: Any) -> Any:
         return given
     if name in TEXT:
         return None if given == "null" else given.strip()
-    return yaml.safe_load(given)
+    try:
+        return yaml.safe_load(given)
+    except yaml.YAMLError:
+        raise InputError(f"{name} is {given!r}, which cannot be read; give a number, a name, or a list such as [3].") from None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

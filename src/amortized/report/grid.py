@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 WIDTH = 800  # of a picture, about: small images are enlarged by a whole factor up to here
 MAX_PIXELS = 2**26
 BACKGROUND = 128
+HOLE = (70, 110, 160)
+"""The color of a missing pixel."""
 
 
 def image_grid(
@@ -30,7 +32,8 @@ def image_grid(
     """Lay images out in rows.
 
     Args:
-        images: (N, H, W) or (N, H, W, C) with 1 (grey), 3 (RGB) or 4 (RGBA) channels, any numbers; channels come last.
+        images: (N, H, W) or (N, H, W, C) with 1 (grey), 3 (RGB) or 4 (RGBA) channels, any numbers; channels come last. A pixel of
+            NaN is a hole, shown in a color of its own; an image of nothing else leaves its place empty.
         columns: Images per row; by default as many as there are rows.
         low: The value shown as black, by default the least that occurs; values below are shown alike.
         high: The value shown as white, by default the greatest that occurs.
@@ -50,7 +53,7 @@ def image_grid(
     from PIL import Image
 
     images = _with_channels(images)
-    n, height, width, channels = images.shape
+    n, height, width, _ = images.shape
     per_row = min(n, math.ceil(math.sqrt(n)) if columns is None else columns)
     if per_row < 1:
         raise InputError(f"a grid needs at least 1 column; columns is {columns}.")
@@ -58,10 +61,17 @@ def image_grid(
     size = (rows * (height + pad) - pad, per_row * (width + pad) - pad)
     if size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"{n} images of {height} x {width} are too many for one picture; take fewer, or write an .npz file.")
+    holes = np.any(np.isnan(images), axis=-1)
+    is_empty = np.all(holes, axis=(1, 2))
+    if holes[~is_empty].any() and images.shape[-1] == 1:
+        images = np.repeat(images, 3, axis=-1)
+    channels = images.shape[-1]
     canvas = np.full((*size, channels), BACKGROUND, np.uint8)
-    for position, image in enumerate(_to_bytes(images, low, high)):
+    pixels = _to_bytes(images, low, high)
+    pixels[holes] = (*HOLE, 255)[:channels]
+    for position in np.flatnonzero(~is_empty):
         top, left = position // per_row * (height + pad), position % per_row * (width + pad)
-        canvas[top : top + height, left : left + width] = image
+        canvas[top : top + height, left : left + width] = pixels[position]
     enlarged = max(1, WIDTH // max(size))
     canvas = canvas.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
@@ -93,11 +103,10 @@ def stacked(layers: Sequence[np.ndarray], columns: int) -> np.ndarray:
         columns: Of the grid.
 
     Returns:
-        (M, *event) for a grid of `columns` columns; a row that is not full is filled with the least value that occurs.
+        (M, *event) for a grid of `columns` columns; a row that is not full is filled with NaN.
     """
-    blank = min(np.nanmin(layer) for layer in layers)
     missing, event = -len(layers[0]) % columns, layers[0].shape[1:]
-    whole = [np.concatenate((layer, np.full((missing, *event), blank, layer.dtype))) for layer in layers]
+    whole = [np.concatenate((layer, np.full((missing, *event), np.nan))) if missing else layer for layer in layers]
     return np.concatenate([layer.reshape(-1, 1, columns, *event) for layer in whole], axis=1).reshape(-1, *event)
 
 

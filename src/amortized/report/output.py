@@ -1,5 +1,6 @@
 """What a command writes, in the format that the name of the file asks for."""
 
+import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,8 @@ def write_table(path: Path | str, arrays: Mapping[str, np.ndarray], columns: Seq
     Args:
         path: `.npz` takes every array by its name; `.npy` the first alone; `.csv` all of them, each row flattened.
         arrays: Arrays (N, *event) by name.
-        columns: For `.csv`, the names of the entries of an event; by default its position.
+        columns: For `.csv`, the names of the entries of an event; by default its position. The name of the array stands before
+            them where they would occur twice.
 
     Raises:
         InputError: The suffix is another, or the file cannot be written.
@@ -55,19 +57,32 @@ def write_table(path: Path | str, arrays: Mapping[str, np.ndarray], columns: Seq
     elif suffix == ".npy":
         np.save(buffer, next(iter(arrays.values())), allow_pickle=False)
     else:
-        names = [name for key, array in arrays.items() for name in _header(key, array, columns, alone=len(arrays) == 1)]
-        table = np.concatenate([array.reshape(len(array), -1) for array in arrays.values()], axis=1)
-        precision = "%d" if np.issubdtype(table.dtype, np.integer) else f"%.{np.finfo(table.dtype).precision + 3}g"
-        np.savetxt(buffer, table, precision, delimiter=",", header=",".join(names), comments="", encoding="utf-8")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_header(arrays, columns))
+        writer.writerows([cell for row in rows for cell in _cells(row)] for rows in zip(*arrays.values(), strict=True))
+        buffer.write(text.getvalue().encode())
     write_atomically(path, buffer.getvalue())
 
 
-def _header(key: str, array: np.ndarray, columns: Sequence[str], *, alone: bool) -> list[str]:
-    shape = array.shape[1:]
+def _header(arrays: Mapping[str, np.ndarray], columns: Sequence[str]) -> list[str]:
+    """The names of columns as they are, unless that of the array must say which of several is meant."""
+    bare, full = (
+        [name for key, array in arrays.items() for name in _names(key, array.shape[1:], [prefix(key) + name for name in columns])]
+        for prefix in (lambda key: "", lambda key: f"{key}_")
+    )
+    return bare if len(set(bare)) == len(bare) else full
+
+
+def _names(key: str, shape: tuple[int, ...], columns: Sequence[str]) -> list[str]:
     if shape and len(columns) == np.prod(shape, dtype=int):
-        return [_quoted(name if alone else f"{key}_{name}") for name in columns]
+        return list(columns)
     return ["_".join((key, *map(str, position))) for position in np.ndindex(shape)]
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"' if any(character in name for character in ',"\n') else name
+def _cells(row: np.ndarray) -> list[str]:
+    """Each number in the fewest digits that its own type reads back as that number."""
+    numbers = np.ravel(row)
+    if numbers.dtype.kind == "f":  # as text, so that the digits are those of the type, and no exponent where they are few
+        numbers = numbers.astype(str).astype(np.float64)
+    return [str(number).removesuffix(".0") for number in numbers.tolist()]

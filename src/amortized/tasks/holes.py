@@ -71,8 +71,10 @@ def _probability(how: float | str) -> float | None:
         return None
     try:
         value = float(how)
-    except ValueError:
-        raise InputError(f"cannot hide '{how}'; {nearest(str(how), get_args(Half))}, or give a fraction, such as 0.5.") from None
+    except (TypeError, ValueError):
+        raise InputError(
+            f"cannot hide '{how}'; {nearest(str(how), get_args(Half))} A fraction, such as 0.5, will do too."
+        ) from None
     if not 0 < value < 1:
         raise InputError(f"the fraction to hide lies between 0 and 1; it is {value:g}; half of the entries is 0.5.")
     return value

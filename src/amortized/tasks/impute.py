@@ -29,7 +29,7 @@ from amortized.distributions import center
 from amortized.errors import InputError
 from amortized.models.model import Model, evaluating
 from amortized.tasks.holes import with_mask
-from amortized.tasks.running import chunks, rows_at_once
+from amortized.tasks.running import check_count, chunks, rows_at_once
 from amortized.terms import Batch, Terms
 
 FEW = 10
@@ -103,9 +103,9 @@ def impute(
         InputError: There are no data, or no entry of them is missing; `samples` or `draws` is not positive; or the likelihood
             does not factorize over the entries of x, so that missing ones cannot be left out.
     """
-    for name, count in (("samples", samples), ("draws", draws)):
-        if count is not None and count < 1:
-            raise InputError(f"{name} must be a positive integer; it is {count}; 1000 samples give a usable estimate.")
+    check_count("samples", samples, "1000 give a usable estimate")
+    if draws is not None:
+        check_count("draws", draws, "leave it out for the mean")
     if getattr(model, "enumerates", False) or "bound" not in model.offers:
         samples = 1
     made, masks, sizes = [], [], []

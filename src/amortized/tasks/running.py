@@ -1,9 +1,11 @@
 """Data for a task, in bounded pieces on the model's device."""
 
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 
 from torch import Tensor
 
+from amortized.errors import InputError
 from amortized.models.model import Model, device_of
 from amortized.terms import Batch
 
@@ -19,6 +21,12 @@ def chunks(batches: Batch | Tensor | Iterable[Batch | Tensor], model: Model, cop
     for batch in map(Batch.of, batches):
         for start in range(0, len(batch), size):
             yield batch.rows(slice(start, start + size)).to(device)
+
+
+def check_count(name: str, count: object, way_out: str) -> None:
+    """Refuse what is no positive integer."""
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:  # pyright: ignore[reportOperatorIssue]
+        raise InputError(f"{name} must be a positive integer; it is {count!r}; {way_out}.")
 
 
 def rows_at_once(model: Model, copies: int = 1) -> int:
