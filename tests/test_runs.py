@@ -146,6 +146,13 @@ def test_labels_of_the_fit_do_not_bind_later_data(x: np.ndarray, tmp_path: Path)
     assert table.encode(tmp_path / "few.csv").shape == (1, 2)
 
 
+def test_labels_that_cannot_be_read_are_named_and_do_not_become_data(x: np.ndarray):
+    frame = pandas.DataFrame(x).add_prefix("c").assign(kind=np.arange(60) % 3)
+    run = am.fit(frame, labels="kind", latent_dim=2, **OPTIONS)
+    with pytest.raises(InputError, match="array 'labels' .*nan at row 3"):
+        run.encode(frame.assign(kind=[float("nan") if row == 3 else row % 3 for row in range(60)]))
+
+
 def test_data_that_bring_splits_are_used_by_split_and_others_whole(x: np.ndarray):
     run = am.fit(x, latent_dim=2, **OPTIONS)
     parts = {"train_x": x[:40], "valid_x": x[40:47]}

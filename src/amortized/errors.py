@@ -12,6 +12,10 @@ class InputError(ValueError):
     """Something the user gave cannot be used; the message says what, which value, and what would work."""
 
 
+class NotThereError(InputError):
+    """What was named is not among the data."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The clause that answers a mistyped `name`: the nearest of the `valid` names, or all of them."""
     names = sorted(set(valid))

@@ -14,7 +14,7 @@ from amortized.data.missing import has_missing, is_hole, missing_note
 from amortized.data.record import Data, Split
 from amortized.data.splits import check_fractions, divide
 from amortized.data.support import is_image_shape
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, NotThereError, nearest
 
 WHOLE = ""  # the key of an array that is not divided into splits yet
 
@@ -126,7 +126,9 @@ def _labels(
     found = _found(arrays, "y" if labels is None else labels, "labels", x)
     if found is None:
         if labels is not None:
-            raise InputError(f"labels='{labels}' names no array of '{name}' that covers every split; {_choices(labels, arrays)}")
+            raise NotThereError(
+                f"labels='{labels}' names no array of '{name}' that covers every split; {_choices(labels, arrays)}"
+            )
         return None, ()
     _check_lengths(labels if isinstance(labels, str) else "y", found, x)
     return encode("labels", found, class_names)

@@ -6,7 +6,7 @@ from typing import Any
 from amortized import data as datasets
 from amortized.data import Data
 from amortized.data.streams import is_torch_source
-from amortized.errors import InputError
+from amortized.errors import InputError, NotThereError
 from amortized.recipes.recipe import Recipe
 
 
@@ -34,6 +34,6 @@ def load_other(recipe: Recipe, source: Any) -> Data:
     if is_torch_source(source):
         return datasets.load(source, **given)
     if recipe.data.labels is not None:
-        with suppress(InputError):
+        with suppress(NotThereError):
             return datasets.load(source, labels=recipe.data.labels, context=recipe.data.context, **given)
     return datasets.load(source, context=recipe.data.context, **given)
