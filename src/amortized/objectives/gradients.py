@@ -24,7 +24,7 @@ returns its bound, and hands autograd the gradient by a surrogate whose value is
 All but STL weigh each datum's terms by its own weights, and so take log w_k of a datum to depend on that datum's z_k alone. Batch
 normalization of what is drawn, or a scale that is optimal for a whole batch, breaks this: the "separate" that they need.
 
-What DReG does for the score of q, Bauer and Mnih 2021 (arXiv 2101.11046, section 5) do for that of another distribution. Where p
+What DReG does for the score of q, Bauer and Mnih 2021 (arXiv 2101.11046) do for that of another distribution. Where p
 is a Gaussian or a mixture of them its part of grad_theta is taken so, with T_k the draw of p from the noise that would give z_k:
 
     sum_k w~_k dlog p(z_k)/dtheta   becomes   sum_k [ w~_k (1 - w~_k) g_k + w~_k d/dz_k (log q - log p) ] dT_k/dtheta
