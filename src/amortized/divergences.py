@@ -13,6 +13,8 @@ Importing this module adds the pairs (Normal, MultivariateNormal) and (Multivari
 `Independent(Normal, 1)`, to torch's registry, which lacks them.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.distributions import (
@@ -21,7 +23,6 @@ from torch.distributions import (
     MultivariateNormal,
     Normal,
     TransformedDistribution,
-    kl_divergence,
     register_kl,
 )
 from torch.distributions.kl import _KL_REGISTRY  # pyright: ignore[reportPrivateUsage]
@@ -82,20 +83,24 @@ def exact_kl_elementwise(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def _closed_form(q: Distribution, p: Distribution) -> Tensor | None:
-    if not _registered(q, p):
+    function = _registered(q, p)
+    if function is None:
         return None
     try:
-        return kl_divergence(q, p)
+        return function(q, p)
     except NotImplementedError:  # a registered pair may still turn down these two members of it
         return None
 
 
-def _registered(q: Distribution, p: Distribution) -> bool:
-    """Whether a closed form was registered for the family of q itself, against the family of p or against every p."""
+def _registered(q: Distribution, p: Distribution) -> Callable[..., Tensor] | None:
+    """The closed form that was registered for the family of q itself, against the family of p or against every p.
+
+    It is looked up here, not by `kl_divergence`, whose search among subclasses the compiler cannot trace.
+    """
     for wrapper in (Independent, TransformedDistribution):  # torch answers for these by what they wrap
-        if type(q) is wrapper and type(p) is wrapper:
-            return _registered(q.base_dist, p.base_dist)
-    return (type(q), type(p)) in _KL_REGISTRY or (type(q), Distribution) in _KL_REGISTRY
+        if type(q) is wrapper and type(p) is wrapper and _registered(q.base_dist, p.base_dist) is None:
+            return None
+    return _KL_REGISTRY.get((type(q), type(p))) or _KL_REGISTRY.get((type(q), Distribution))
 
 
 def _base(distribution: Distribution) -> Distribution:

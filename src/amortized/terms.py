@@ -9,7 +9,6 @@ posterior samples of B data; L counts the latent variables; every value is in na
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.distributions import Distribution
 
 from amortized.divergences import exact_kl, exact_kl_elementwise
 from amortized.errors import InputError
+from amortized.kept import kept
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Latent:
     is_averaged: bool = True
     draw: Tensor | None = None
 
-    @cached_property
+    @kept
     def log_ratio(self) -> Tensor:
         """(K, B) log p(z) - log q(z), scored under `q_path` where that is given.
 
@@ -115,19 +115,19 @@ class Latent:
         z = self.z if harden is None else harden(self.z)
         return self.p.log_prob(z) - q.log_prob(z)
 
-    @cached_property
+    @kept
     def kl(self) -> Tensor:
         """(K, B) weight times KL(q || p): the closed form where there is one, else -log_ratio at the value drawn."""
         if self._closed_form is None:
             return self.kl_sampled
         return (self.weight * self._closed_form).expand(self._sample_shape)
 
-    @cached_property
+    @kept
     def kl_sampled(self) -> Tensor:
         """(K, B) weight times -log_ratio: the Monte Carlo value of the KL, whether or not a closed form is known."""
         return (-self.weight * self.log_ratio).expand(self._sample_shape)
 
-    @cached_property
+    @kept
     def kl_elementwise(self) -> Tensor | None:
         """(K, B, *event) the closed form entry by entry, None where q or p does not factorize or none is known."""
         value = exact_kl_elementwise(self.q, self.p) if self._takes_closed_form else None
@@ -143,7 +143,7 @@ class Latent:
         """Whether `kl` is the closed form, not a Monte Carlo value."""
         return self._closed_form is not None
 
-    @cached_property
+    @kept
     def _closed_form(self) -> Tensor | None:
         return exact_kl(self.q, self.p) if self._takes_closed_form else None
 
@@ -196,12 +196,12 @@ class Terms:
     z: Tensor | None = None
     seen: Tensor | None = None
 
-    @cached_property
+    @kept
     def kl(self) -> Tensor:
         """(L, K, B) the KL of each latent, exact where a closed form is known."""
         return torch.stack([latent.kl for latent in self.latents])
 
-    @cached_property
+    @kept
     def kl_sampled(self) -> Tensor:
         """(L, K, B) the Monte Carlo value of each latent's KL."""
         return torch.stack([latent.kl_sampled if isinstance(latent, Latent) else latent.kl for latent in self.latents])
@@ -211,7 +211,7 @@ class Terms:
         """Whether every latent's KL is a closed form."""
         return all(isinstance(latent, Latent) and latent.kl_is_exact for latent in self.latents)
 
-    @cached_property
+    @kept
     def log_w(self) -> Tensor:
         """(K, B) log importance weight, log p(x, z) - log q(z | x).
 
