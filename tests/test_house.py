@@ -11,7 +11,7 @@ import pytest
 import amortized
 
 SOURCE = Path(__file__).parents[1] / "src" / "amortized"
-ANYONE = {"errors", "files", "seeds", "precision"}
+ANYONE = {"errors", "files", "seeds", "speed", "kept"}
 CORE = {"terms", "conditional", "divergences", "processes"} | ANYONE
 PARTS = {"priors", "posteriors", "likelihoods"}
 WORK = {"training", "evaluation", "tasks"}

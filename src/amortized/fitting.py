@@ -31,6 +31,7 @@ RESUMABLE = frozenset(
         "patience",
         "lr",
         "clip_norm",
+        "compile",
         "accelerator",
         "devices",
         "strategy",

@@ -11,8 +11,8 @@ Value = TypeVar("Value")
 class kept(Generic[Value]):  # noqa: N801 it is used as a decorator
     """A property whose value is kept with the object, as `functools.cached_property` does, that `torch.compile` can trace.
 
-    The compiler cannot enter the lock of the latter, which would break its graph in two. While it traces, nothing is kept: what is
-    computed twice it merges by itself.
+    The compiler cannot enter the lock of the latter, which would break its graph in two. While it traces, nothing is kept: what
+    is computed twice it merges by itself.
     """
 
     def __init__(self, function: Callable[[Any], Value]):

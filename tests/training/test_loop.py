@@ -15,7 +15,7 @@ from amortized import InputError, fit, train
 from amortized.data import Batches, Split
 from amortized.evaluation import evaluate
 from amortized.objectives import Objective, elbo
-from amortized.training import Settings, loop
+from amortized.training import Settings, loop, uphill
 from amortized.training import train as run_loop
 from amortized.training.checkpoints import read_checkpoint
 from amortized.training.progress import Silent
@@ -87,7 +87,7 @@ def test_one_step_of_a_model_without_noise_is_one_step_of_a_plain_loop():
 
 def test_clipping_bounds_the_gradient_that_the_optimizer_sees(monkeypatch: pytest.MonkeyPatch):
     norms: list[float] = []
-    make = loop.make_optimizer
+    make = uphill.make_optimizer
 
     def watched(parameters, settings, auxiliary):
         optimizer = make(parameters, settings, auxiliary)
@@ -95,7 +95,7 @@ def test_clipping_bounds_the_gradient_that_the_optimizer_sees(monkeypatch: pytes
         optimizer.register_step_pre_hook(lambda *_: norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in gradients))))
         return optimizer
 
-    monkeypatch.setattr(loop, "make_optimizer", watched)
+    monkeypatch.setattr(uphill, "make_optimizer", watched)
     run(model_of(), 10 * data(), steps=3)
     run(model_of(), 10 * data(), steps=3, clip_norm=0.1)
     assert min(norms[:3]) > 0.1

@@ -30,11 +30,11 @@ SCRIPT = """
 import json, sys, torch
 torch.set_num_threads(1)
 import amortized
-from amortized.training import loop
+from amortized.training import uphill
 
 NOISE, BAD = {noise!r}, {bad!r}
 
-class Watched(loop.Trainable):
+class Watched(uphill.Trainable):
     def forward(self, fields, hyper):
         values, means = super().forward(fields, hyper)
         if NOISE:
@@ -45,7 +45,7 @@ class Watched(loop.Trainable):
             means = means * (float("nan") if self.calls == 3 else 1.0)
         return values, means
 
-loop.Trainable = Watched
+uphill.Trainable = Watched
 if __name__ == "__main__":
     for arguments in json.loads(sys.argv[1]):
         try:

@@ -67,6 +67,7 @@ def fit(
     batch_size: str | None = None,
     lr: str | None = None,
     precision: str | None = None,
+    compile: str | None = None,
     accelerator: str | None = None,
     devices: str | None = None,
     seed: str | None = None,
@@ -96,6 +97,7 @@ def fit(
         batch_size: Data per step.
         lr: Learning rate.
         precision: Of the arithmetic, such as bf16.
+        compile: Whether the training step is compiled: on, off, or auto, where the run is long enough to pay for it.
         accelerator: Such as cpu or cuda; by default the best there is.
         devices: How many devices.
         seed: Of split, initial weights, batch order and noise.
@@ -128,6 +130,7 @@ def fit(
         "batch_size": batch_size,
         "lr": lr,
         "precision": precision,
+        "compile": compile,
         "accelerator": accelerator,
         "devices": devices,
         "seed": seed,

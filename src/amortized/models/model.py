@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from amortized.precision import fast_matmul
 from amortized.seeds import derive_seed
+from amortized.speed import full_speed
 from amortized.terms import Batch, Terms
 
 Gradient = Literal["total", "path", "split", "score"]
@@ -75,7 +75,7 @@ def evaluating(model: Model, seed: int, purpose: str) -> Iterator[None]:
     assert isinstance(model, nn.Module)
     was_training, device = model.training, device_of(model)
     devices = [device] if device.type == "cuda" else []
-    with torch.no_grad(), torch.random.fork_rng(devices), fast_matmul(device):
+    with torch.no_grad(), torch.random.fork_rng(devices), full_speed(device):
         torch.manual_seed(derive_seed(seed, purpose))
         model.eval()
         try:

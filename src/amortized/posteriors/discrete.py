@@ -70,6 +70,11 @@ class _Discrete(nn.Module):
         """Whether what is drawn in training has a gradient."""
         return self.estimator != "sample"
 
+    @property
+    def is_annealed(self) -> bool:
+        """Whether the temperature changes from step to step."""
+        return self.is_relaxed and self.temperature_steps > 0
+
     def at_step(self, step: int) -> None:
         """Set the temperature of a training step."""
         if self.temperature_steps:

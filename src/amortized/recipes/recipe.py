@@ -61,6 +61,7 @@ SHORT: Mapping[str, str] = {
     "batch_size": "training.batch_size",
     "lr": "training.lr",
     "precision": "training.precision",
+    "compile": "training.compile",
     "devices": "training.devices",
     "accelerator": "training.accelerator",
     "seed": "seed",

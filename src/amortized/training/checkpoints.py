@@ -90,6 +90,7 @@ class Progress:
         stale: Validations since then.
         seconds: Time spent training, over all sessions.
         summed: Steps summed into the running means of the training terms.
+        compiled: Whether its steps are compiled; None while that is undecided.
     """
 
     step: int = 0
@@ -99,6 +100,7 @@ class Progress:
     stale: int = 0
     seconds: float = 0.0
     summed: int = 0
+    compiled: bool | None = None
 
 
 def write_checkpoint(

@@ -13,29 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from amortized.errors import InputError
 from amortized.models.model import Model
 from amortized.objectives import Objective
-from amortized.precision import fast_matmul
-from amortized.training.averaging import Averaging
-from amortized.training.checkpoints import (
-    Progress,
-    load_optimizer,
-    load_state_tensors,
-    read_checkpoint,
-    state_tensors,
-    write_checkpoint,
-)
+from amortized.speed import full_speed
+from amortized.training.checkpoints import Progress, load_state_tensors, read_checkpoint, state_tensors, write_checkpoint
+from amortized.training.compiling import wants_compiling
 from amortized.training.devices import describe, explaining_unused_parameters, launch
 from amortized.training.interruption import Interruption
 from amortized.training.means import RunningMeans
 from amortized.training.outcome import Outcome
 from amortized.training.progress import Reporter, Silent, make_reporter
-from amortized.training.rates import learning_rate, make_optimizer
 from amortized.training.settings import Settings
-from amortized.training.step import TERMS, Trainable, by_name, scheduled
+from amortized.training.step import TERMS, by_name
+from amortized.training.uphill import Uphill
 from amortized.training.validation import Batches, Validation, seed_noise
 from amortized.training.watch import NotFiniteError, Watch
 
@@ -103,10 +96,8 @@ class Loop:
         self.total = settings.steps if settings.steps is not None else settings.epochs * len(batches)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
-        module = Trainable(model, objective)
-        self.bare, self.auxiliary, self.scheduled = module.model, module.auxiliary or nn.Module(), scheduled(module)
-        self.module, self.optimizer = fabric.setup(module, make_optimizer(self.bare.parameters(), settings, module.auxiliary))
-        self.average = Averaging(module, settings.ema) if settings.ema is not None else None
+        self.uphill = Uphill(model, objective, settings, fabric, total=self.total, steps_per_epoch=len(batches))
+        self.bare = self.uphill.model
         self.validation = Validation(model, objective, batches, valid, seed, fabric)
         self.means = RunningMeans(fabric.device)
         self.interruption, self.rows = Interruption(), 0
@@ -121,12 +112,13 @@ class Loop:
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         with (
             torch.random.fork_rng(devices),
-            fast_matmul(self.fabric.device),
+            full_speed(self.fabric.device),
             explaining_unused_parameters(),
             reporter,
             self.interruption,
         ):
             reporter.say(f"Training on {describe(self.fabric)}.")
+            self._compile(reporter)
             stopped = self._steps(reporter)
             finished = self.progress.step == self.total or self._out_of_patience
             self._save()
@@ -148,7 +140,7 @@ class Loop:
             source = self.batches.epoch(epoch, start=position, rank=self.fabric.global_rank, world=self.fabric.world_size)
             last = min((epoch + 1) * len(self.batches), self.total)
             is_validated = (epoch + 1) % self.settings.validate_every == 0 or last == self.total
-            self.module.train()
+            self.uphill.module.train()
             while progress.step < last:
                 self._step(source)
                 pending += 1
@@ -166,6 +158,22 @@ class Loop:
             return f"no better validation bound for {progress.stale} validations, since step {progress.best_step}"
         return f"all {self.total} steps"
 
+    def _compile(self, reporter: Reporter) -> None:
+        """Compile the step where its work pays for that, or where it was asked for."""
+        asked, progress = self.settings.compile != "auto", self.progress
+        if asked or progress.compiled is None:
+            progress.compiled = wants_compiling(self.settings, self.total, self.fabric.device)
+        if not progress.compiled or progress.step == self.total:
+            return
+        why = "" if asked else f", which {self.total:,} steps pay back (training.compile=off leaves it out)"
+        reporter.say(f"Compiling the training step{why}.")
+        seed_noise(self.fabric.device, self.seed, "noise", 0, self.fabric.global_rank)
+        fields = next(iter(self.batches.epoch(0, rank=self.fabric.global_rank, world=self.fabric.world_size)))
+        reason = self.uphill.compile(self.validation.on_device(fields), needed=asked)
+        if reason is not None:
+            progress.compiled = False
+            reporter.say(f"The training step is not compiled: {reason}.")
+
     def _step(self, source: Iterator[Mapping[str, Any]]) -> None:
         step = self.progress.step
         seed_noise(self.fabric.device, self.seed, "noise", step, self.fabric.global_rank)
@@ -174,21 +182,11 @@ class Loop:
             raise InputError(
                 f"the training data end before step {step}: they give fewer batches than their length tells; mend it."
             )
-        rate = learning_rate(self.settings, step, total=self.total, steps_per_epoch=len(self.batches))
-        self.optimizer.param_groups[0]["lr"] = rate  # the model's; an auxiliary network has a constant one
-        for at_step in self.scheduled:
-            at_step(step)
-        values, means = self.module(self.validation.on_device(fields), self.objective.values(step))
+        values, means = self.uphill.score(self.validation.on_device(fields), step)
         with self._refusing(save=True):
             self.watch.add(means, step)
         self.means.add(means)
-        self.fabric.backward(-values.mean())
-        if self.settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.bare.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.average is not None:
-            self.average.update(step)
+        self.uphill.climb(values, step)
         self.progress.step += 1
         self.rows += len(values) * self.fabric.world_size
 
@@ -233,10 +231,10 @@ class Loop:
             self.watch.check_weights(progress.step)
         means = self.fabric.all_reduce(self.means.mean, reduce_op="mean")
         assert isinstance(means, Tensor)
-        row: dict[str, Any] = {"step": progress.step, "epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"]}
+        row: dict[str, Any] = {"step": progress.step, "epoch": epoch, "lr": self.uphill.rate}
         row |= self.objective.values(progress.step - 1)
         row |= by_name(means.tolist(), "train", self.bare)
-        with self._refusing(), self.average.applied() if self.average is not None else nullcontext():
+        with self._refusing(), self.uphill.average.applied() if self.uphill.average is not None else nullcontext():
             scores = self.validation.scores()
             if scores is not None:
                 row |= by_name(scores, "valid", self.bare)
@@ -260,10 +258,10 @@ class Loop:
         """Leave the model with the best weights, their average, or the last ones, as the settings say."""
         if self.best is not None:
             load_state_tensors(self.bare, self.best, Path("best weights"))
-        elif self.average is not None:
-            self.average.apply()
+        elif self.uphill.average is not None:
+            self.uphill.average.apply()
         self.validation.calibrate()
-        self.module.eval()
+        self.uphill.module.eval()
 
     @property
     def _out_of_patience(self) -> bool:
@@ -276,25 +274,18 @@ class Loop:
             self._write(self.path)
 
     def _write(self, path: Path) -> None:
-        groups = {name: state_tensors(module) for name, module in (("model", self.bare), ("auxiliary", self.auxiliary))}
-        groups["means"] = {"sums": self.means.sums}
+        groups = self.uphill.state | {"means": {"sums": self.means.sums}}
         if self.best is not None:
             groups["best"] = self.best
-        if self.average is not None:
-            groups["average"] = {str(index): value for index, value in enumerate(self.average.average)}
-        write_checkpoint(path, replace(self.progress, seconds=self._seconds, summed=self.means.steps), groups, self.optimizer)
+        progress = replace(self.progress, seconds=self._seconds, summed=self.means.steps)
+        write_checkpoint(path, progress, groups, self.uphill.optimizer)
 
     def _restore(self, path: Path) -> None:
         self.progress, groups = read_checkpoint(path)
-        load_state_tensors(self.bare, groups["model"], path)
-        load_state_tensors(self.auxiliary, groups.get("auxiliary", {}), path)
-        load_optimizer(self.optimizer, groups.get("optimizer", {}))
+        self.uphill.restore(groups, path)
         self.means.sums.copy_(groups["means"]["sums"])
         self.means.steps = self.progress.summed
         if self.settings.patience is not None and "best" in groups:
             self.best = {name: value.to(self.fabric.device) for name, value in groups["best"].items()}
         elif self.settings.patience is not None:  # patience is new: what was best before was not kept
             self.progress = replace(self.progress, best_value=None, best_step=self.progress.step, stale=0)
-        if self.average is not None:
-            for index, value in enumerate(self.average.average):
-                value.copy_(groups["average"][str(index)])

@@ -13,6 +13,7 @@ from torch import nn
 
 from amortized.errors import InputError
 from amortized.objectives import Auxiliary
+from amortized.training.adam import FusedAdam
 from amortized.training.settings import Settings
 
 BURDA_STAGES = tuple(3**i for i in range(8))
@@ -67,5 +68,4 @@ def make_optimizer(
     betas, eps, decay = settings.betas, settings.eps, settings.weight_decay
     if settings.optimizer == "adamax":
         return torch.optim.Adamax(groups, settings.lr, betas, eps, decay, foreach=True)
-    family = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return family(groups, settings.lr, betas, eps, decay, fused=True)
+    return FusedAdam(groups, settings.lr, betas, eps, decay, decoupled=settings.optimizer == "adamw")

@@ -11,6 +11,10 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value  # YAML and the command line read 64 as a number
 
 
+def _as_switch(value: Any) -> Any:
+    return ("on" if value else "off") if isinstance(value, bool) else value  # YAML reads on and off as true and false
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How a model is trained.
@@ -36,6 +40,8 @@ class Settings:
             come to their end; the best weights are then kept. None trains to the end and keeps the last weights.
         validate_every: Epochs between two validations.
         precision: "32", "64", or "bf16" (mixed).
+        compile: Whether the step is compiled: "on", "off", or "auto" where the run is long enough to pay for it. Compiled and
+            plain steps differ by rounding.
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: The number of processes, each with a device of its own.
         strategy: Fabric's name for how they work together.
@@ -61,6 +67,7 @@ class Settings:
     patience: Annotated[int, Ge(1)] | None = None
     validate_every: Annotated[int, Ge(1)] = 1
     precision: Annotated[Literal["32", "64", "bf16"], BeforeValidator(_as_text)] = "32"
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_as_switch)] = "auto"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Annotated[int, Ge(1)] = 1
     strategy: str = "auto"
