@@ -11,11 +11,13 @@ Both settings are those of the process: they hold while the context lasts.
 """
 
 import ctypes
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 LARGEST_RELATIVE_ERROR = 1e-5
 
@@ -55,6 +57,24 @@ def _relative_error() -> float:
     a, b = torch.randn(2, 128, 128, generator=generator)
     exact = a.double() @ b.double()
     return float((a @ b - exact).norm() / exact.norm())
+
+
+def bf16_slowdown(size: int = 256) -> float:
+    """How many times longer this processor takes for a product in bfloat16 than for one in float32.
+
+    Below 1 where it has units for that; without them, as before Zen 4 and Cooper Lake, it is far above.
+    """
+    return _seconds(torch.ones(size, size, dtype=torch.bfloat16)) / _seconds(torch.ones(size, size))
+
+
+def _seconds(factor: Tensor, times: int = 3) -> float:
+    """The least time of a few products of a matrix with itself."""
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        torch.mm(factor, factor)
+        found.append(time.perf_counter() - start)
+    return min(found)
 
 
 @contextmanager

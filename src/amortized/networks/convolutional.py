@@ -5,13 +5,14 @@ transposed convolution maps n pixels to 2 (n - 1) - 2 + 3 + output_padding = 2 n
 t - (2 n - 1), which is 0 or 1, reaches the encoder's t exactly (Dumoulin and Visin 2016, arXiv 1603.07285, relationship 14).
 
 Images are (N, H, W) or (N, H, W, C), channels last; moving the channels to the front inside is a view, which torch knows as the
-channels-last memory format.
+channels-last memory format. The weights have that format too, so that no layer has to rearrange what it is given.
 """
 
 import math
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from amortized.networks.layers import Layer, LayerStyle, check_call, check_image_shape, check_shape, check_widths
@@ -60,6 +61,7 @@ class ConvEncoder(nn.Module):
         )
         height, width = _halved((height, width), len(widths))[-1]
         self.out_features = widths[-1] * height * width
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map images (N, *in_shape), and the context (N, C), to features (N, out_features)."""
@@ -119,6 +121,7 @@ class ConvDecoder(nn.Module):
             for depth in range(len(widths))
         )
         self.out_shape = (widths[-1], height, width)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map latents (N, *in_shape), and the context (N, C), to a feature map (N, F, H, W)."""

@@ -49,6 +49,8 @@ class Head(nn.Module):
             if self.is_map
             else nn.Linear(self.features[0], count * self.event_shape.numel())
         )
+        if self.is_map:
+            self.output.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] as in the convolutional networks
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
         """Map (*lead, *in_shape), and the context (B, C), to `count` tensors (*lead, *event).

@@ -18,7 +18,7 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.models.model import Model
 from amortized.objectives import Objective
-from amortized.speed import full_speed
+from amortized.speed import bf16_slowdown, full_speed
 from amortized.training.checkpoints import Progress, load_state_tensors, read_checkpoint, state_tensors, write_checkpoint
 from amortized.training.compiling import wants_compiling
 from amortized.training.devices import describe, explaining_unused_parameters, launch
@@ -118,6 +118,8 @@ class Loop:
             self.interruption,
         ):
             reporter.say(f"Training on {describe(self.fabric)}.")
+            if self.settings.precision == "bf16" and self.fabric.device.type == "cpu" and (slowdown := bf16_slowdown()) > 1:
+                reporter.say(f"This processor takes {slowdown:.1f} times as long for a product in bf16; precision 32 is faster.")
             self._compile(reporter)
             stopped = self._steps(reporter)
             finished = self.progress.step == self.total or self._out_of_patience
