@@ -5,10 +5,11 @@ from one function. On a GPU the graph is captured and replayed as a whole. Shape
 
 Compiling takes a while, so that a short run does better without. Whether to is decided from the work alone, never by a clock: the
 same run then takes the same path every time, and one that goes on keeps the path it began with. Random numbers are those of the
-plain path (`fallback_random`), so that the two differ by rounding only.
+plain path (`fallback_random`), so that the two differ by rounding only, unless there is dropout, whose masks are other ones.
 """
 
 import shutil
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,9 @@ def _failure(module: Trainable, device: torch.device, trial: Callable[[], Any]) 
     module.compile(fullgraph=True, dynamic=False, options=options)
     buffers = {name: value.clone() for name, value in module.named_buffers()}
     try:
-        trial()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of the compiler are about its own code
+            trial()
     except Exception as error:  # the compiler's own errors are of many kinds, and those of its backend of any
         module._compiled_call_impl = None
         return _first_line(error)
@@ -78,5 +81,6 @@ def _failure(module: Trainable, device: torch.device, trial: Callable[[], Any]) 
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    lines = lines[1:] if lines[0].endswith("raised:") and len(lines) > 1 else lines  # what the backend said follows
+    return lines[0].rstrip(".")
