@@ -55,8 +55,8 @@ def run(model: am.VAE, objective: Objective | None = None, reporter: Any = None,
 
 
 def test_compiled_and_plain_steps_agree_to_rounding_and_a_resumed_run_keeps_its_path(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    # With normalization, a warm-up and noise, which all are the same on both paths. Not batch normalization: the gradient of a bias
-    # before it is nothing but rounding, of which Adam makes whole steps.
+    # With normalization, a warm-up and noise, which all are the same on both paths. Not with that over batches: the gradient of a
+    # bias before it is nothing but rounding, of which Adam makes whole steps.
     objective = Objective(elbo, hyper={"beta": Linear(0.0, 1.0, 10)})
     plain, fast, resumed = (model_of(norm="layer") for _ in range(3))
     run(plain, objective, compile="off")
