@@ -27,7 +27,8 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Measure, print and write."""
     arguments = parse()
-    chosen = [row for row in all_rows(arguments.threads) if re.search(arguments.only, f"{row.name}, {row.against}", re.IGNORECASE)]
+    pattern = re.compile(arguments.only, re.IGNORECASE)
+    chosen = [row for row in all_rows(arguments.threads) if pattern.search(f"{row.name}, {row.against}")]
     versions, reason = prepare_rivals(chosen, arguments.rivals)
     table: dict[str, Any] = {
         "machine": machine.describe(arguments.threads),
@@ -50,7 +51,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of every row")
     parser.add_argument("--seconds", type=float, default=3.0, help="about how long each timing takes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every side")
-    parser.add_argument("--only", default="", metavar="PATTERN", help="a regular expression that a row's name must have a match of")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="a regular expression, to be found in the name of a row")
     parser.add_argument("--out", type=Path, help="a folder for bench.json and bench.md; without --only, benchmarks/results")
     parser.add_argument("--rivals", type=Path, default=HERE / ".rivals", help="the virtual environment of the other libraries")
     arguments = parser.parse_args()
@@ -78,7 +79,7 @@ def measure(row: Row, arguments: argparse.Namespace, obstacle: str) -> dict[str,
         sides: list[Side] = []
         try:
             for job in jobs:
-                sides.append(start(job, arguments, stack))
+                sides.append(start(job, arguments.rivals, row.threads or arguments.threads, stack))
             result = compare(row.measure, take_turns(sides, arguments.rounds, arguments.seconds))
         except FailedError as error:
             return record(row, None, note=str(error))
@@ -86,11 +87,11 @@ def measure(row: Row, arguments: argparse.Namespace, obstacle: str) -> dict[str,
     return record(row, result, note="this processor has no bf16 units" if lacks_units else "")
 
 
-def start(job: Job, arguments: argparse.Namespace, stack: ExitStack) -> Side:
+def start(job: Job, rival_folder: Path, threads: int, stack: ExitStack) -> Side:
     """The side of a job, in a working directory that ends with it."""
-    python = str(rivals.interpreter(arguments.rivals)) if job.is_rival else sys.executable
+    python = str(rivals.interpreter(rival_folder)) if job.is_rival else sys.executable
     folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-    side = Side(job, python, arguments.threads, Path(folder))
+    side = Side(job, python, threads, Path(folder))
     stack.callback(side.close)
     return side
 

@@ -67,9 +67,7 @@ class Decoder(BaseDecoder):
 
 def mlp() -> VAE:
     encoder = nn.Sequential(nn.Linear(EVENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU())
-    decoder = nn.Sequential(
-        nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, EVENT)
-    )
+    decoder = nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, EVENT))
     config = VAEConfig(input_dim=(EVENT,), latent_dim=LATENT, reconstruction_loss="bce")
     return VAE(config, encoder=Encoder(encoder, HIDDEN, LATENT), decoder=Decoder(decoder))
 

@@ -1,7 +1,7 @@
 """Two sides measured in turn: ours, theirs, ours, theirs, ...
 
-A machine drifts by more than many differences, so that what counts is the median of the pairs' ratios. Each side is a worker in an
-interpreter of its own (worker.py), which waits for its orders while the other one works.
+A machine drifts by more than many differences, so that what counts is the median of the pairs' ratios. Each side is a worker in
+an interpreter of its own (worker.py), which waits for its orders while the other one works.
 """
 
 import json
@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -99,21 +100,22 @@ class Side:
 
     def close(self) -> None:
         """End the worker, and whatever it started."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
-            stream.close()
+            with suppress(BrokenPipeError):  # an order that was never read
+                stream.close()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         timer = threading.Timer(PATIENCE, self.process.kill)
         timer.start()
-        line = self.process.stdout.readline()
-        timer.cancel()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
         if not line:
             raise FailedError(f"{self.name} ended without an answer (exit status {self.process.wait()})")
         answer = json.loads(line)

@@ -47,8 +47,8 @@ def markdown(table: Mapping[str, Any]) -> str:
         most = " and ".join(f"{rate * 1e9 / MLP_FLOP:,.0f}" for rate in floor.values())
         step = MLP_FLOP * 128 / 1e6
         head.append(
-            f"Matrix products: {rates}; a step of the MLP at batch 128 takes {step:,.0f} MFLOP of them, so that it is trained by at"
-            f" most {most} examples/s."
+            f"Matrix products: {rates}; a step of the MLP at batch 128 takes {step:,.0f} MFLOP of them, so that it is trained by"
+            f" at most {most} examples/s."
         )
     lines = [_line(HEAD), "|" + "---|" * len(HEAD), *(_line(_cells(row, floor)) for row in table["rows"])]
     return "\n".join([" ".join(head), "", *lines, ""])

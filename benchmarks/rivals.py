@@ -45,7 +45,7 @@ def prepare(folder: Path) -> dict[str, str]:
 
 def interpreter(folder: Path) -> Path:
     """The environment's Python."""
-    return folder.absolute() / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    return folder.absolute() / "bin" / "python"
 
 
 def installed(folder: Path, names: list[str]) -> dict[str, str | None]:

@@ -3,9 +3,9 @@
     python worker.py MODULE JOB THREADS '{"option": value}'
 
 A job is a function of `MODULE` that returns another, which takes an amount of work and returns the units that it did (examples,
-say), or the units and the seconds that count where these are not all that went by. On every line of standard input, an amount, the
-work is done and a line of JSON is written: the units, and the seconds that they took. The first line, before any work, says that
-the job is ready, and the last one what went wrong, if something did.
+say), or the units and the seconds that count where these are not all that went by. On every line of standard input, an amount,
+the work is done and a line of JSON is written: the units, and the seconds that they took. The first line says that the job is
+ready, an amount of 1 having been done to warm up, and a line with an `error` is the last one.
 """
 
 import importlib
