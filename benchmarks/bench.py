@@ -8,6 +8,7 @@ Pythae, scvi-tools and JAX are measured in a virtual environment of their own, w
 import argparse
 import json
 import re
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Measure, print and write."""
     arguments = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the workers are ended too
     pattern = re.compile(arguments.only, re.IGNORECASE)
     chosen = [row for row in all_rows(arguments.threads) if pattern.search(f"{row.name}, {row.against}")]
     versions, reason = prepare_rivals(chosen, arguments.rivals)
