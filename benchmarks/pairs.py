@@ -20,6 +20,9 @@ WORKER = Path(__file__).with_name("worker.py")
 PATIENCE = 1800.0
 """Seconds after which a worker that has not answered is given up."""
 
+SECONDS_TO_END = 20.0
+"""For a worker to end by itself, which lets a job remove what it made."""
+
 Measure = Literal["speed", "difference", "seconds"]
 
 
@@ -99,14 +102,17 @@ class Side:
         return Timing(**self._answer())
 
     def close(self) -> None:
-        """End the worker, and whatever it started."""
+        """Let the worker end, and whatever it started, by force if need be."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):  # an order that was never read
+            self.process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(SECONDS_TO_END)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
-            with suppress(BrokenPipeError):  # an order that was never read
-                stream.close()
+        self.process.stdout.close()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None

@@ -47,6 +47,12 @@ def fails_at(limit):
 def dies_at(limit):
     return lambda amount: os._exit(3) if amount >= limit else amount
 
+def leaves_word(record):
+    import atexit
+
+    atexit.register(Path(record).write_text, "ended")
+    return lambda amount: amount
+
 def threads():
     return lambda amount: len(os.sched_getaffinity(0)) * 100 + int(os.environ["OMP_NUM_THREADS"])
 """
@@ -139,6 +145,13 @@ def test_a_failure_is_one_line_and_ends_the_side(side):
         dead.run(2)
     with pytest.raises(pairs.FailedError, match="ended"):
         dead.run(1)
+
+
+def test_a_worker_ends_by_itself_and_is_gone(side, tmp_path):
+    ending = side("leaves_word", record=str(tmp_path / "word"))
+    ending.close()
+    assert (tmp_path / "word").read_text() == "ended"
+    assert ending.process.returncode == 0
 
 
 def row(**changes):
