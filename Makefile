@@ -33,8 +33,8 @@ lint: .venv/installed
 docs: .venv/installed  ## the page of what works with what, from the list in the source
 	$(BIN)/python -m amortized.recipes.compatibility > docs/compatibility.md
 
-bench: .venv/installed  ## training and evaluation speed beside a plain PyTorch loop
-	$(BIN)/python benchmarks/mlp_vae.py
+bench: .venv/installed  ## speed beside Pythae, scvi-tools, JAX and plain PyTorch, with what is wanted
+	$(BIN)/python benchmarks/bench.py
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs benchmarks/.rivals
