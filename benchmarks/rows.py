@@ -111,6 +111,12 @@ def _training() -> list[Row]:
             theirs=_plain("train_mlp", batch=128),
         ),
         _mlp(
+            name="train MLP, batch 128, float32, not compiled",
+            against="Pythae",
+            ours=_ours("train_mlp", batch=128, compile="off"),
+            theirs=_pythae("train_mlp", batch=128),
+        ),
+        _mlp(
             name="train MLP, batch 1,024, float32",
             against="Pythae",
             ours=_ours("train_mlp", batch=1024),

@@ -22,6 +22,9 @@ from amortized.training.step import Trainable
 LEAST_STEPS = 20_000
 """Steps that pay for compiling: it takes 10 to 40 seconds, and saves 1 to 2 milliseconds a step."""
 
+LARGEST_SWEEP = 256
+"""Models of different shapes that may be compiled in one process; torch's own limit of 8 is there against loops."""
+
 
 def wants_compiling(settings: Settings, steps: int, device: torch.device) -> bool:
     """Whether a run of this many steps is to be compiled."""
@@ -67,7 +70,7 @@ def _failure(module: Trainable, device: torch.device, trial: Callable[[], Any]) 
     module.compile(fullgraph=True, dynamic=False, options=options)
     buffers = {name: value.clone() for name, value in module.named_buffers()}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch._dynamo.config.patch(recompile_limit=LARGEST_SWEEP):
             warnings.simplefilter("ignore")  # those of the compiler are about its own code
             trial()
     except Exception as error:  # the compiler's own errors are of many kinds, and those of its backend of any
