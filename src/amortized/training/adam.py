@@ -7,8 +7,9 @@ arithmetic is that of torch's own fused kernel, and so are the results, to the b
 several times before it calls that kernel, which for a small model takes as long as the kernel itself.
 """
 
+import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,24 +39,24 @@ class FusedAdam(torch.optim.Optimizer):
     ):
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self.update = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        self._kept: dict[int, _Lists] = {}
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move every parameter that has a gradient."""
-        for group in self.param_groups:
+        for position, group in enumerate(self.param_groups):
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not moved:
                 continue
-            states = [self.state[parameter] or self._begin(parameter) for parameter in moved]
-            counts = [state["step"] for state in states]
-            torch._foreach_add_(counts, 1)
+            lists = self._lists(position, moved)
+            _count(lists.counts)
             self.update(
                 moved,
                 [parameter.grad for parameter in moved],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
+                lists.first,
+                lists.second,
                 [],
-                counts,
+                lists.counts,
                 lr=group["lr"],
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
@@ -71,8 +72,40 @@ class FusedAdam(torch.optim.Optimizer):
             for parameter in group["params"]:
                 parameter.grad = None
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state."""
+        super().load_state_dict(state_dict)
+        self._kept.clear()
+
+    def _lists(self, position: int, moved: list[nn.Parameter]) -> "_Lists":
+        """The state of the parameters of a group that are moved, which are the same ones at most steps."""
+        kept = self._kept.get(position)
+        if kept is None or len(kept.moved) != len(moved) or any(map(operator.is_not, kept.moved, moved)):
+            states = [self.state[parameter] or self._begin(parameter) for parameter in moved]
+            names = ("exp_avg", "exp_avg_sq", "step")
+            kept = self._kept[position] = _Lists(moved, *([state[name] for state in states] for name in names))
+        return kept
+
     def _begin(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         state = self.state[parameter]
         state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         return state
+
+
+class _Lists(NamedTuple):
+    """Parameters, and their moments and counts of steps in the same order."""
+
+    moved: list[nn.Parameter]
+    first: list[Tensor]
+    second: list[Tensor]
+    counts: list[Tensor]
+
+
+def _count(counts: list[Tensor]) -> None:
+    """Add one to each; on a processor one by one, because torch's call for many is slow for single numbers there."""
+    if counts[0].device.type != "cpu":
+        torch._foreach_add_(counts, 1)
+        return
+    for count in counts:
+        count += 1
