@@ -69,7 +69,14 @@ class Run:
         return None if self.folder is None else self.folder.path
 
     def evaluate(
-        self, data: Any = None, *, split: str = "test", samples: int = 1000, seed: int = 0, progress: Any = None
+        self,
+        data: Any = None,
+        *,
+        split: str = "test",
+        samples: int = 1000,
+        seed: int = 0,
+        precision: Literal["32", "bf16"] = "32",
+        progress: Any = None,
     ) -> Evidence:
         """Estimate the ELBO and log p(x), with their errors; the run's `metrics.json` gets the result.
 
@@ -78,6 +85,7 @@ class Run:
             split: "train", "valid" or "test", of the run's own data or of data that bring splits.
             samples: Posterior samples per datum.
             seed: Of the posterior samples.
+            precision: "bf16" computes the networks' products in it, which is faster where the device has units for that.
             progress: Called with the number of data done, after each chunk.
 
         Raises:
@@ -88,7 +96,16 @@ class Run:
         is_discrete = any(tasks.is_discrete(self.model, batch) for batch in first)
         dimensions = self.model.event_shape.numel() if is_discrete else None
         batches = chain(first, batches)
-        evidence = evaluate(self.model, batches, samples=samples, seed=seed, split=name, dimensions=dimensions, progress=progress)
+        evidence = evaluate(
+            self.model,
+            batches,
+            samples=samples,
+            seed=seed,
+            split=name,
+            dimensions=dimensions,
+            precision=precision,
+            progress=progress,
+        )
         self.metrics[name] = {key: asdict(metric) for key, metric in evidence.metrics.items()}
         if self.folder is not None:
             self.folder.write_metrics({name: self.metrics[name]})

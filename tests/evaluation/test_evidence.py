@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from amortized import VAE, Batch, InputError, Terms, likelihoods, posteriors, priors
-from amortized.evaluation import Evidence, evaluate, evidence
+from amortized.evaluation import Evidence, chunks, evaluate
 from amortized.networks import MLP
 
 
@@ -57,7 +57,7 @@ def bits(n=6):
 @pytest.fixture(params=[None, 1, 7, 40], ids=lambda entries: f"entries {entries}")
 def chunk(request, monkeypatch):
     if request.param is not None:
-        monkeypatch.setattr(evidence, "CHUNK_ENTRIES", request.param)
+        monkeypatch.setattr(chunks, "CACHE_ENTRIES", request.param)
     return request.param
 
 
@@ -117,7 +117,7 @@ def test_samples_that_do_not_weigh_the_same_are_weighed():
 @pytest.mark.parametrize(("entries", "size"), [(2**20, 40), (2**20, 7), (5 * 40 * 3, 40), (5 * 20, 40)])
 def test_how_the_data_are_cut_does_not_matter_beyond_the_noise(monkeypatch, linear_gaussian, entries, size):
     model, x = linear_gaussian.model(linear_gaussian.wide_posterior(1.3)), linear_gaussian.sample(40)
-    monkeypatch.setattr(evidence, "CHUNK_ENTRIES", entries)
+    monkeypatch.setattr(chunks, "CACHE_ENTRIES", entries)
     found = evaluate(model, x.split(size), samples=200)
     assert found.nll is not None
     assert found.nll_variance is not None

@@ -150,6 +150,7 @@ def evaluate(
     samples: Count = 1000,
     split: SplitName = "test",
     seed: int = 0,
+    precision: Literal["32", "bf16"] = "32",
     accelerator: Accelerator = "auto",
 ) -> None:
     """Estimate the evidence of a run's model: ELBO and importance-weighted log p(x), with their errors.
@@ -160,11 +161,12 @@ def evaluate(
         samples: Posterior samples per datum.
         split: The part of the data.
         seed: Of the samples.
+        precision: Of the networks' products.
         accelerator: Where it is computed; by default the best device there is.
     """
     loaded = load(run, accelerator)
     with results.progress() as advance:
-        evidence = loaded.evaluate(data, split=split, samples=samples, seed=seed, progress=advance)
+        evidence = loaded.evaluate(data, split=split, samples=samples, seed=seed, precision=precision, progress=advance)
     results.show(evidence)
 
 

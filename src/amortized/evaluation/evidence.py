@@ -15,19 +15,18 @@ which is a bound for many samples only: the estimate is too low where no draw fo
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from amortized.errors import InputError
-from amortized.models.model import Model, evaluating
+from amortized.evaluation.chunks import cut, take
+from amortized.models.model import Model, device_of, evaluating
 from amortized.terms import Batch
-
-CHUNK_ENTRIES = 2**20
-"""Entries of x scored at once: large enough for the matrix products, small enough for the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,7 @@ def evaluate(
     seed: int = 0,
     split: str = "test",
     dimensions: float | None = None,
+    precision: Literal["32", "bf16"] = "32",
     progress: Callable[[int], Any] | None = None,
 ) -> Evidence:
     """Estimate the ELBO and log p(x) of every datum.
@@ -143,6 +143,8 @@ def evaluate(
         seed: Of the posterior samples.
         split: The name of the data, for the record.
         dimensions: Entries of a datum, for bits per dimension; None for continuous data. Of these the observed ones are counted.
+        precision: Of the networks' products: "32" is that of the model's weights, and "bf16" rounds them. Log-densities are
+            computed in float32 at least, and their sums in float64, in any case.
         progress: Called with the number of data done, after each chunk.
 
     Returns:
@@ -153,10 +155,13 @@ def evaluate(
     """
     if samples < 1:
         raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
+    if precision not in ("32", "bf16"):
+        raise InputError(f"precision of an evaluation cannot be '{precision}'; it must be '32' or 'bf16'.")
     samples = 1 if getattr(model, "enumerates", False) else samples
     rows, exact, is_bound, complete, observed = [], True, True, True, 0.0
-    with evaluating(model, seed, "evaluation"):
-        for batch, at_once in _chunks(model, batches, samples):
+    products = torch.autocast(device_of(model).type, torch.bfloat16, enabled=precision == "bf16")
+    with evaluating(model, seed, "evaluation"), products:
+        for batch, at_once in cut(model, batches, samples):
             sums = _Sums(model, batch, samples, at_once)
             exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
             complete = complete and sums.is_complete
@@ -184,8 +189,7 @@ class _Sums:
         # Not minus infinity, which cannot be subtracted from itself where all weights so far are zero.
         self.maximum = torch.full_like(zero, torch.finfo(zero.dtype).min)
         self.first, self.second, self.log_px, self.kl = zero, zero, zero, zero
-        for start in range(0, samples, at_once):
-            self._add(model, batch, min(at_once, samples - start))
+        take(samples, at_once, partial(self._add, model, batch))
 
     def _add(self, model: Model, batch: Batch, count: int) -> None:
         terms = model.terms(batch, samples=count)
@@ -223,16 +227,6 @@ class _Sums:
 
 def _float64_device(device: torch.device) -> torch.device:
     return torch.device("cpu") if device.type == "mps" else device
-
-
-def _chunks(model: Model, batches: Iterable[Batch | Tensor], samples: int) -> Iterator[tuple[Batch, int]]:
-    """Cut the data so that all samples of a chunk are scored at once, or a chunk is one datum; with each, samples at once."""
-    entries = model.event_shape.numel() * getattr(model, "values_per_sample", 1)
-    size = max(1, CHUNK_ENTRIES // (entries * samples))
-    for batch in map(Batch.of, batches):
-        for start in range(0, len(batch), size):
-            chunk = batch.rows(slice(start, start + size))
-            yield chunk, max(1, min(samples, CHUNK_ENTRIES // (len(chunk) * entries)))
 
 
 def _standard_error(values: Tensor) -> float:

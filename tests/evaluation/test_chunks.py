@@ -1,0 +1,89 @@
+"""Chunks hold every sample of every datum once, within the memory there is; bf16 is close to float32."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import amortized as am
+from amortized import InputError
+from amortized.evaluation import chunks, evaluate
+
+
+def model_of(event: int = 12) -> am.VAE:
+    torch.manual_seed(0)
+    return am.VAE(
+        am.priors.StandardNormal(3),
+        am.posteriors.DiagonalGaussian(am.networks.MLP(event, [16]), event=3),
+        am.likelihoods.Bernoulli(am.networks.MLP(3, [16]), event=event),
+    )
+
+
+def bits(rows: int = 10, event: int = 12) -> torch.Tensor:
+    return (torch.rand(rows, event, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+
+
+@pytest.mark.parametrize("samples", [1, 3, 50, 5000])
+@pytest.mark.parametrize("entries", [1, 100, 1200, chunks.CACHE_ENTRIES])
+def test_every_datum_is_in_one_chunk_with_samples_in_even_parts(monkeypatch: pytest.MonkeyPatch, entries: int, samples: int):
+    monkeypatch.setattr(chunks, "CACHE_ENTRIES", entries)
+    model, x = model_of(), bits()
+    cut = list(chunks.cut(model, x.split(4), samples))
+    assert torch.equal(torch.cat([chunk.x for chunk, _ in cut]), x)
+    rows = max(1, min(entries // 12, chunks.MOST_ROWS["cpu"]))
+    for chunk, at_once in cut:
+        assert len(chunk) == 1 or len(chunk) * samples <= rows
+        assert len(chunk) * at_once <= rows
+        last = samples - at_once * (-(-samples // at_once) - 1)
+        assert at_once - last <= -(-samples // at_once)  # the last part is nearly as large as the others
+
+
+def test_rows_of_few_entries_are_bounded_too():
+    assert chunks.rows_at_once(model_of(2), torch.device("cpu")) == chunks.MOST_ROWS["cpu"]
+
+
+def test_where_memory_runs_out_the_samples_are_halved_and_all_are_taken():
+    tried: list[int] = []
+
+    def add(count: int) -> None:
+        tried.append(count)
+        if count > 3:
+            raise torch.OutOfMemoryError
+
+    chunks.take(10, 8, add)
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+    with pytest.raises(torch.OutOfMemoryError):
+        chunks.take(10, 8, lambda _: add(4))
+
+
+def test_an_evaluation_whose_memory_runs_out_gives_an_estimate_of_all_samples(monkeypatch: pytest.MonkeyPatch):
+    model, x = model_of(), bits()
+    whole, terms, tried = evaluate(model, [x], samples=400), model.terms, []
+
+    def scarce(batch: Any, *, samples: int = 1, **options: Any):
+        tried.append(samples)
+        if samples > 100:
+            raise torch.OutOfMemoryError
+        return terms(batch, samples=samples, **options)
+
+    monkeypatch.setattr(model, "terms", scarce)
+    halved = evaluate(model, [x], samples=400)
+    assert max(tried) > 100
+    assert halved.nll is not None
+    assert whole.nll is not None
+    assert whole.nll_variance is not None
+    z = (halved.nll - whole.nll) / (2 * whole.nll_variance).sqrt()
+    assert z.abs().max() < 5
+
+
+def test_bf16_rounds_the_products_and_nothing_else():
+    model, x = model_of(), bits(100)
+    fine, coarse = evaluate(model, [x], samples=500), evaluate(model, [x], samples=500, precision="bf16")
+    assert fine.nll is not None
+    assert coarse.nll is not None
+    assert coarse.nll.dtype == torch.float64
+    assert not torch.equal(fine.nll, coarse.nll)
+    # The noise is the same, so that what differs is 12 logits of 8 bits: of about 1, with an error of 2^-9 each.
+    torch.testing.assert_close(coarse.nll, fine.nll, rtol=0, atol=12 * 2**-8)
+    with pytest.raises(InputError, match="precision of an evaluation cannot be 'bf17'"):
+        evaluate(model, [x], precision="bf17")  # pyright: ignore[reportArgumentType]
