@@ -28,10 +28,9 @@ need.
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
-from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid, relu
 
-from amortized.distributions.gammas import log_rising_ratio
+from amortized.distributions.fast_counts import negative_binomial
 
 EMPTY = torch.Size()
 
@@ -90,7 +89,8 @@ class NegativeBinomial(Distribution):
     support = constraints.nonnegative_integer  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(self, log_mean: Tensor, theta: Tensor, validate_args: bool | None = None):
-        self.log_mean, self.theta = broadcast_all(log_mean, theta)
+        self._given = (log_mean, theta)  # not expanded: what depends on theta alone is computed once for all that share it
+        self.log_mean, self.theta = torch.broadcast_tensors(log_mean, theta)
         super().__init__(self.log_mean.shape, validate_args=validate_args)
 
     @property
@@ -118,13 +118,7 @@ class NegativeBinomial(Distribution):
         """(*sample_shape, *batch) log-mass, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        log_total = -logsigmoid(self.theta.log() - self.log_mean)  # softplus switches to its limit at 20, 2e-9 too early
-        return (
-            log_rising_ratio(value, self.theta)
-            + value * (self.log_mean - log_total)
-            - self.theta * log_total
-            - torch.lgamma(value + 1)
-        )
+        return negative_binomial(*self._given, value)
 
 
 class Binomial(Distribution):
