@@ -138,7 +138,7 @@ class _ZeroInflated(Function):
         odds, log_total = _odds(log_mean, theta, shape)
         picked, (above, logits) = _pick(value, theta, odds, log_total, log_mean, zero_logits)
         log_zero = (log_total * theta).neg_()
-        pi, excess = zero_logits.sigmoid(), torch.rsub(log_zero, zero_logits).sigmoid_()
+        pi, excess = zero_logits.sigmoid(), log_zero.neg().add_(zero_logits).sigmoid_()
         picked.put(excess, torch.zeros_like(picked.x))
         ctx.save_for_backward(log_mean, theta, zero_logits, value, odds, log_total, pi, excess, *picked)
         ratio = torch.maximum(excess, 1 - excess).reciprocal_().mul_(torch.maximum(pi, 1 - pi))

@@ -8,8 +8,8 @@ Stirling's series (Abramowitz and Stegun 6.1.41)
 the terms in t log t are written down apart, or not at all. Below t = 16 log Gamma itself is small, and is used.
 
 The two differences of the negative binomial have a form without branch and without gamma function, in which all is arithmetic
-that processors do on many numbers at once. By Gamma(t + n) = t (t + 1) ... (t + n - 1) Gamma(t) at t = x + theta and t = theta, and
-the series at these plus n, with v = theta + n and psi = (log Gamma)' (6.1.15, 6.3.6 and 6.3.18),
+that processors do on many numbers at once. By Gamma(t + n) = t (t + 1) ... (t + n - 1) Gamma(t) at t = x + theta and t = theta,
+and the series at these plus n, with v = theta + n and psi = (log Gamma)' (6.1.15, 6.3.6 and 6.3.18),
 
     log Gamma(x + theta) - log Gamma(theta) - x log theta
         = (x + v - 1/2) log(1 + x / v) - x + R(x + v) - R(v) + x log(1 + n / theta) - sum_k<n log(1 + x / (theta + k))
