@@ -22,10 +22,8 @@ probability pi = sigmoid(l), a zero is one of them with probability r = sigmoid(
 The first line is log(e^l + e^(-t s)) - log(1 + e^l) with the largest of the exponentials taken out of each sum, for which
 1 + exp(-|l|) = 1 / max(pi, 1 - pi).
 
-`negative_binomial_formula` and `zero_inflated_formula` say the same plainly. They are the specification, and what is taken
-wherever picking out the counts above zero does not pay or is not possible: on a GPU, which would have to wait for their number;
-compiled, where a compiler fuses the formula; under the transforms of `torch.func`; and where x itself has a gradient. Second
-derivatives are those of the formula.
+`negative_binomial_formula` and `zero_inflated_formula` say the same plainly. They are the specification, what is taken where a
+kernel is not (`kernels.takes_kernel`), and what second derivatives are those of.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,9 +34,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import logsigmoid, softplus
 
-from amortized.distributions.gammas import LEAST_SHIFT, digamma_difference, log_rising_ratio, log_rising_ratio_by_shift
+from amortized.distributions.gammas import digamma_difference, log_rising_ratio, log_rising_ratio_by_shift
+from amortized.distributions.kernels import takes_kernel
 
-FAR = 80.0  # beyond which 1 + exp(d) is exp(d), and that is still finite in float32
+FAR = 80.0  # where 1 + exp(d) is exp(d), which float32 still has
 
 
 def negative_binomial(log_mean: Tensor, theta: Tensor, value: Tensor) -> Tensor:
@@ -52,7 +51,7 @@ def negative_binomial(log_mean: Tensor, theta: Tensor, value: Tensor) -> Tensor:
     Returns:
         Of the broadcast shape.
     """
-    if _picks(value, log_mean, theta):
+    if takes_kernel(value, log_mean, theta):
         return _NegativeBinomial.apply(log_mean, theta, value)  # pyright: ignore[reportReturnType]
     return negative_binomial_formula(log_mean, theta, value)
 
@@ -69,7 +68,7 @@ def zero_inflated(log_mean: Tensor, theta: Tensor, zero_logits: Tensor, value: T
     Returns:
         Of the broadcast shape.
     """
-    if _picks(value, log_mean, theta, zero_logits):
+    if takes_kernel(value, log_mean, theta, zero_logits):
         return _ZeroInflated.apply(log_mean, theta, zero_logits, value)  # pyright: ignore[reportReturnType]
     return zero_inflated_formula(log_mean, theta, zero_logits, value)
 
@@ -86,29 +85,19 @@ def zero_inflated_formula(log_mean: Tensor, theta: Tensor, zero_logits: Tensor, 
     return torch.where(value == 0, torch.logaddexp(logsigmoid(zero_logits), counted), counted)
 
 
-def _picks(value: Tensor, *parameters: Tensor) -> bool:
-    """Whether the counts above zero are to be picked out."""
-    if torch.compiler.is_compiling() or value.requires_grad or value.device.type != "cpu" or not value.numel():
-        return False
-    if torch._C._are_functorch_transforms_active():  # pyright: ignore[reportPrivateUsage]
-        return False
-    dtype = parameters[0].dtype
-    return dtype in LEAST_SHIFT and all(each.dtype == dtype for each in parameters)
-
-
 class _Picked(NamedTuple):
-    """What there is at the n counts above zero of x, in entries (lead, N): N in x, and lead such tables of parameters."""
+    """What there is at the n counts above zero of x, which has N entries, for each of the tables of parameters that it meets."""
 
-    index: Tensor  # (n,) where in N
+    where: Tensor  # (n,) from 0 to N - 1
     x: Tensor  # (n,) the counts
-    theta: Tensor  # (1 or lead, n), as the others
-    odds: Tensor
-    log_total: Tensor
+    theta: Tensor  # (tables, n); where all share it (1, n)
+    odds: Tensor  # (tables, n)
+    log_total: Tensor  # (tables, n)
 
     def put(self, target: Tensor, value: Tensor) -> None:
-        """Write (lead, n) or (n,) values into a contiguous (*lead, *x)."""
-        rows = target.view(self.odds.shape[0], -1)
-        rows.scatter_(1, self.index.expand_as(self.odds), value.expand_as(self.odds))
+        """Write values that broadcast to (tables, n) into `target`, which is contiguous and has tables times N entries."""
+        tables = target.view(len(self.odds), -1)
+        tables.scatter_(1, self.where.expand_as(self.odds), value.expand_as(self.odds))
 
 
 class _NegativeBinomial(Function):
@@ -169,15 +158,15 @@ def _pick(value: Tensor, theta: Tensor, odds: Tensor, log_total: Tensor, *others
     """The counts above zero with what is needed there, and the others at the same places."""
     own = odds.shape[odds.ndim - value.ndim :]
     x = value.expand(own).reshape(-1).to(odds.dtype)
-    index = x.bool().nonzero().squeeze(1)  # of bools it takes half as long
+    where = x.bool().nonzero().squeeze(1)  # of bools it takes half as long
 
     def at(values: Tensor) -> Tensor:
         if values.numel() == 1:
-            return values.reshape(1, 1).expand(1, len(index))
+            return values.reshape(1, 1).expand(1, len(where))
         whole = values.expand(odds.shape if values.ndim > len(own) else own)
-        return whole.reshape(-1, len(x)).index_select(1, index)
+        return whole.reshape(-1, len(x)).index_select(1, where)
 
-    return _Picked(index, x.index_select(0, index), at(theta), at(odds), at(log_total)), [at(each) for each in others]
+    return _Picked(where, x.index_select(0, where), at(theta), at(odds), at(log_total)), [at(each) for each in others]
 
 
 def _log_mass_above(picked: _Picked, log_mean: Tensor) -> Tensor:

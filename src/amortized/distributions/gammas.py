@@ -25,6 +25,8 @@ import math
 import torch
 from torch import Tensor
 
+from amortized.distributions.kernels import takes_kernel
+
 STIRLING_FROM = 16.0  # the series' first term left out is then 1e-16
 LEAST_SHIFT = {torch.float64: 16, torch.float32: 4}  # n, from which on that term is below the type's precision
 
@@ -43,6 +45,22 @@ def log_rising_ratio(x: Tensor | float, theta: Tensor) -> Tensor:
     direct = torch.lgamma(x + small) - torch.lgamma(small) - x * small.log()
     series = (x + large - 0.5) * torch.log1p(x / large) - x + _stirling_rest(x + large) - _stirling_rest(large)
     return torch.where(theta < STIRLING_FROM, direct, series)
+
+
+def log_factorial(x: Tensor) -> Tensor:
+    """The logarithm of x!, by log Gamma where it is not 0.
+
+    Args:
+        x: Not negative, of a floating type.
+
+    Returns:
+        Of the shape of `x`.
+    """
+    if not takes_kernel(x, x):
+        return torch.lgamma(x + 1)
+    flat = x.reshape(-1)
+    where = (flat > 1).nonzero().squeeze(1)
+    return torch.zeros_like(flat).scatter_(0, where, torch.lgamma(flat.index_select(0, where) + 1)).view_as(x)
 
 
 def log_rising_ratio_by_shift(x: Tensor, theta: Tensor) -> Tensor:
