@@ -59,7 +59,7 @@ def log_factorial(x: Tensor) -> Tensor:
     if not takes_kernel(x, x):
         return torch.lgamma(x + 1)
     flat = x.reshape(-1)
-    where = (flat > 1).nonzero().squeeze(1)
+    where = flat.bool().nonzero().squeeze(1)
     return torch.zeros_like(flat).scatter_(0, where, torch.lgamma(flat.index_select(0, where) + 1)).view_as(x)
 
 
