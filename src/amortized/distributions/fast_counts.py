@@ -130,7 +130,7 @@ class _ZeroInflated(Function):
         pi, excess = zero_logits.sigmoid(), log_zero.neg().add_(zero_logits).sigmoid_()
         picked.put(excess, torch.zeros_like(picked.x))
         ctx.save_for_backward(log_mean, theta, zero_logits, value, odds, log_total, pi, excess, *picked)
-        ratio = torch.maximum(excess, 1 - excess).reciprocal_().mul_(torch.maximum(pi, 1 - pi))
+        ratio = _larger(excess).reciprocal_().mul_(_larger(pi))
         log_mass = torch.maximum(log_zero, zero_logits, out=log_zero).clamp_(max=0).add_(ratio.log_())
         picked.put(log_mass, _log_mass_above(picked, above) - softplus(logits, threshold=FAR / 2))
         return log_mass
@@ -191,6 +191,11 @@ def _slopes(
         picked.put(of_theta, share_above - picked.log_total + digamma_difference(x, t) - x * q / t)
         of_theta.mul_(gradient)
     return of_mean, of_theta
+
+
+def _larger(probability: Tensor) -> Tensor:
+    rest = 1 - probability
+    return torch.maximum(probability, rest, out=rest)
 
 
 def _sum_to(parameter: Tensor, gradient: Tensor | None) -> Tensor | None:
