@@ -104,6 +104,17 @@ def test_a_graph_that_is_kept_gives_the_same_gradient_again(family):
 
 
 @FAMILIES
+def test_gradients_may_come_in_batches(family):
+    fast, formula = PAIRS[family]
+    leaves, x = tuple(parameters(family, (B, D), (D,), (B, D))), counts(B, D)
+    found, expected = (
+        torch.autograd.functional.jacobian(lambda *leaves, f=function: f(*leaves, x).sum(-1), leaves, vectorize=True)
+        for function in (fast, formula)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+
+
+@FAMILIES
 def test_only_what_is_asked_for_has_a_gradient(family):
     fast, formula = PAIRS[family]
     leaves, x = parameters(family, (B, D), (D,), (B, D)), counts(B, D)

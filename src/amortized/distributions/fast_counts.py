@@ -140,9 +140,9 @@ class _ZeroInflated(Function):
         log_mean, theta, zero_logits, value, odds, log_total, pi, excess, *picked = ctx.saved_tensors
         if torch.is_grad_enabled():
             return *_by_formula(zero_inflated_formula, (log_mean, theta, zero_logits), value, gradient), None
-        weighted = (1 - excess).mul_(gradient)
+        weighted = (1 - excess) * gradient  # in new memory, for a gradient may be a batch of them
         of_mean, of_theta = _slopes(ctx.needs_input_grad, theta, odds, log_total, _Picked(*picked), weighted)
-        of_zeros = (excess - pi).mul_(gradient) if ctx.needs_input_grad[2] else None
+        of_zeros = (excess - pi) * gradient if ctx.needs_input_grad[2] else None
         return _sum_to(log_mean, of_mean), _sum_to(theta, of_theta), _sum_to(zero_logits, of_zeros), None
 
 
@@ -185,11 +185,11 @@ def _slopes(
     if needed[0]:
         of_mean = (share * theta).neg_()
         picked.put(of_mean, x * q - t * share_above)
-        of_mean.mul_(gradient)
+        of_mean = of_mean * gradient
     if needed[1]:
         of_theta = share.sub_(log_total)
         picked.put(of_theta, share_above - picked.log_total + digamma_difference(x, t) - x * q / t)
-        of_theta.mul_(gradient)
+        of_theta = of_theta * gradient
     return of_mean, of_theta
 
 
