@@ -14,6 +14,7 @@ from amortized.distributions import (
     Delta,
     EnumeratedBits,
     EnumeratedOneHot,
+    IndependentBernoulli,
     OneHot,
     RelaxedBits,
     RelaxedOneHot,
@@ -88,10 +89,11 @@ def low_rank(dimension):
     return td.LowRankMultivariateNormal(loc.double(), factor.double(), diagonal.double())
 
 
-BESIDE_THEIR_FAMILY = {  # tested where the family is: distributions/test_discrete.py and test_von_mises_fisher.py
+BESIDE_THEIR_FAMILY = {  # tested where the family is: distributions/test_discrete.py, test_von_mises_fisher.py, test_bernoulli.py
     *itertools.product((OneHot, RelaxedOneHot, EnumeratedOneHot), repeat=2),
     *itertools.product((Bits, RelaxedBits, EnumeratedBits), repeat=2),
     (VonMisesFisher, SphereUniform),
+    (IndependentBernoulli, IndependentBernoulli),
 }
 
 

@@ -1,6 +1,7 @@
 """Families that `torch.distributions` lacks, or computes badly."""
 
 from amortized.distributions.autoregressive import Autoregressive
+from amortized.distributions.bernoulli import IndependentBernoulli
 from amortized.distributions.beta import Beta
 from amortized.distributions.center import center, in_support, representative
 from amortized.distributions.chain import Chain
@@ -35,6 +36,7 @@ __all__ = [
     "Draw",
     "EnumeratedBits",
     "EnumeratedOneHot",
+    "IndependentBernoulli",
     "LogisticMixture",
     "Mixture",
     "Multinomial",

@@ -14,10 +14,9 @@ mean and to theta, which costs up to 0.01 nats where the mean is small.
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
-from torch.distributions.utils import broadcast_all
-from torch.nn.functional import logsigmoid
 
 from amortized.distributions.counts import NegativeBinomial
+from amortized.distributions.fast_counts import zero_inflated
 
 EMPTY = torch.Size()
 
@@ -36,7 +35,8 @@ class ZeroInflatedNegativeBinomial(Distribution):
     support = constraints.nonnegative_integer  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(self, log_mean: Tensor, theta: Tensor, zero_logits: Tensor, validate_args: bool | None = None):
-        self.log_mean, self.theta, self.zero_logits = broadcast_all(log_mean, theta, zero_logits)
+        self._given = (log_mean, theta, zero_logits)
+        self.log_mean, self.theta, self.zero_logits = torch.broadcast_tensors(log_mean, theta, zero_logits)
         self.counts = NegativeBinomial(self.log_mean, self.theta, validate_args=False)
         super().__init__(self.log_mean.shape, validate_args=validate_args)
 
@@ -66,5 +66,4 @@ class ZeroInflatedNegativeBinomial(Distribution):
         """(*sample_shape, *batch) log-mass, in nats."""
         if self._validate_args:
             self._validate_sample(value)
-        counted = logsigmoid(-self.zero_logits) + self.counts.log_prob(value)
-        return torch.where(value == 0, torch.logaddexp(logsigmoid(self.zero_logits), counted), counted)
+        return zero_inflated(*self._given, value)

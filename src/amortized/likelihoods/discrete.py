@@ -46,7 +46,8 @@ class Bernoulli(Likelihood):
         self.head.set_bias(0, torch.logit(mean, eps=MARGIN))
 
     def _family(self, *parameters: Tensor) -> Distribution:
-        return distributions.Bernoulli(logits=parameters[0], validate_args=False)
+        entries = distributions.Bernoulli(logits=parameters[0], validate_args=False)
+        return families.IndependentBernoulli(entries, len(self.event_shape), validate_args=False)
 
 
 class Categorical(Likelihood):
