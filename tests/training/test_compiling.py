@@ -63,6 +63,7 @@ def test_compiled_and_plain_steps_agree_to_rounding_and_a_resumed_run_keeps_its_
     heard = Heard()
     run(fast, objective, heard, compile="on")
     assert heard.lines[1] == "Compiling the training step."
+    assert torch.distributions.Distribution._validate_args  # the setting of the process is what it was
     torch.testing.assert_close(weights(fast), weights(plain), rtol=1e-4, atol=1e-5)
     assert not torch.equal(weights(fast), weights(plain))  # or nothing was compiled
     monkeypatch.setattr(compiling, "LEAST_STEPS", 20)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 
 from amortized.errors import InputError
 from amortized.training.settings import Settings
@@ -64,6 +65,7 @@ def _obstacle(module: Trainable, device: torch.device) -> str | None:
 
 
 def _failure(module: Trainable, device: torch.device, trial: Callable[[], Any]) -> str | None:
+    validates = Distribution._validate_args  # the compiler switches it off for the whole process
     options: dict[str, Any] = {"fallback_random": True}
     if device.type == "cuda":
         options["triton.cudagraphs"] = True
@@ -77,6 +79,7 @@ def _failure(module: Trainable, device: torch.device, trial: Callable[[], Any]) 
         module._compiled_call_impl = None
         return _first_line(error)
     finally:
+        Distribution.set_default_validate_args(validates)
         with torch.no_grad():
             for name, value in module.named_buffers():
                 value.copy_(buffers[name])
