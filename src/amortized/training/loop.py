@@ -19,6 +19,7 @@ from amortized.errors import InputError
 from amortized.models.model import Model
 from amortized.objectives import Objective
 from amortized.precision import fast_matmul
+from amortized.processes import working_together
 from amortized.training.averaging import Averaging
 from amortized.training.checkpoints import (
     Progress,
@@ -123,6 +124,7 @@ class Loop:
             torch.random.fork_rng(devices),
             fast_matmul(self.fabric.device),
             explaining_unused_parameters(),
+            working_together(),
             reporter,
             self.interruption,
         ):
