@@ -40,20 +40,30 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def is_own(number: int) -> bool:
+    """Whether this process does the work of that number; they take them in turn."""
+    return number % world() == rank()
+
+
 def from_first(tensors: Iterable[Tensor]) -> None:
     """Copy the tensors of the first process into those of the others."""
-    if world() > 1:
-        for tensor in tensors:
-            distributed.broadcast(tensor.detach(), 0)
+    if world() == 1:
+        return
+    for tensor in tensors:
+        value = tensor.detach().contiguous()
+        distributed.broadcast(value.view(-1).view(torch.uint8), 0)  # as bytes, which are of a type that all backends know
+        if value.data_ptr() != tensor.data_ptr():
+            tensor.detach().copy_(value)
 
 
 def sum_of_all(tensor: Tensor) -> Tensor:
     """The sum over the processes, without a gradient; where all but one have zeros its bits are those of that one."""
     if world() == 1:
         return tensor
-    total = tensor.detach().clone()
+    device = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else tensor.device
+    total = tensor.detach().to(device, copy=True)
     distributed.all_reduce(total)
-    return total
+    return total.to(tensor.device)
 
 
 @contextmanager

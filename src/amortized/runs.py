@@ -17,14 +17,8 @@ from amortized.errors import InputError, nearest
 from amortized.evaluation import Evidence, evaluate
 from amortized.folder import Folder
 from amortized.models import LatentModel, Model
-from amortized.recipes import (
-    Recipe,
-    Spec,
-    known_transform,
-    load_data,
-    load_other,
-    make_batches,
-)
+from amortized.processes import is_first
+from amortized.recipes import Recipe, Spec, known_transform, load_data, load_other, make_batches
 from amortized.seeds import derive_seed
 from amortized.tasks.running import check_count
 from amortized.terms import Batch
@@ -80,6 +74,8 @@ class Run:
             seed: Of the posterior samples.
             progress: Called with the number of data done, after each chunk.
 
+        Of several processes all must call it; each takes its share, and all get the result.
+
         Raises:
             InputError: The data are not there, or do not fit the model.
         """
@@ -90,7 +86,7 @@ class Run:
         batches = chain(first, batches)
         evidence = evaluate(self.model, batches, samples=samples, seed=seed, split=name, dimensions=dimensions, progress=progress)
         self.metrics[name] = {key: asdict(metric) for key, metric in evidence.metrics.items()}
-        if self.folder is not None:
+        if self.folder is not None and is_first():
             self.folder.write_metrics({name: self.metrics[name]})
         return evidence
 

@@ -62,6 +62,7 @@ SHORT: Mapping[str, str] = {
     "lr": "training.lr",
     "precision": "training.precision",
     "devices": "training.devices",
+    "strategy": "training.strategy",
     "accelerator": "training.accelerator",
     "seed": "seed",
 }

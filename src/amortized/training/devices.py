@@ -99,6 +99,10 @@ def _strategy(settings: Settings, devices: int) -> "str | Strategy":
         from amortized.training.shared_memory import SharedMemoryStrategy, is_offered
 
         return SharedMemoryStrategy() if is_offered() else "ddp"
+    if settings.strategy == "fsdp":
+        from amortized.training.sharding import ShardedStrategy
+
+        return ShardedStrategy()
     return settings.strategy
 
 
@@ -142,6 +146,14 @@ def _check_processes(fabric: "Fabric") -> None:
             f"training.devices is {fabric.world_size}, and every process runs the program's file again, but a session"
             " without one has nothing to run; put the call into a script, or set training.devices=1."
         )
+
+
+def clip_norm(fabric: "Fabric", optimizer: torch.optim.Optimizer, largest: float) -> None:
+    """Scale the gradients of the model, an optimizer's first group, so that their norm is at most `largest`."""
+    if hasattr(fabric.strategy, "clip_norm"):
+        fabric.strategy.clip_norm(largest)
+    else:
+        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], largest)
 
 
 def describe(fabric: "Fabric") -> str:

@@ -20,6 +20,7 @@ from amortized.models.model import Model
 from amortized.objectives import Objective
 from amortized.precision import fast_matmul
 from amortized.processes import working_together
+from amortized.seeds import seed_noise
 from amortized.training.averaging import Averaging
 from amortized.training.checkpoints import (
     Progress,
@@ -29,7 +30,7 @@ from amortized.training.checkpoints import (
     state_tensors,
     write_checkpoint,
 )
-from amortized.training.devices import describe, explaining_unused_parameters, launch
+from amortized.training.devices import clip_norm, describe, explaining_unused_parameters, launch
 from amortized.training.interruption import Interruption
 from amortized.training.means import RunningMeans
 from amortized.training.outcome import Outcome
@@ -37,7 +38,7 @@ from amortized.training.progress import Reporter, Silent, make_reporter
 from amortized.training.rates import learning_rate, make_optimizer
 from amortized.training.settings import Settings
 from amortized.training.step import TERMS, Trainable, by_name, scheduled
-from amortized.training.validation import Batches, Validation, seed_noise
+from amortized.training.validation import Batches, Validation
 from amortized.training.watch import NotFiniteError, Watch
 
 if TYPE_CHECKING:
@@ -111,14 +112,14 @@ class Loop:
         self.validation = Validation(model, objective, batches, valid, seed, fabric)
         self.means = RunningMeans(fabric.device)
         self.interruption, self.rows = Interruption(), 0
-        self.watch = Watch(self.bare, self.interruption, fabric)
+        self.watch = Watch(self.bare, self.interruption, fabric, settings.checkpoint_seconds)
 
     def run(self) -> Outcome:
         """Train to the end, to the last improvement, or to a signal."""
         if self.path is not None and self.path.exists():
             self._restore(self.path)
         reporter = Silent() if self.fabric.global_rank else self.reporter or make_reporter(self.total, self.progress.step)
-        self.began = self.saved = time.perf_counter()
+        self.began = time.perf_counter()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         with (
             torch.random.fork_rng(devices),
@@ -161,7 +162,7 @@ class Loop:
                     reporter.row(self._validate(epoch + 1), self._speed())
                 if (number := self.watch.signal) is not None:
                     return f"stopped by {number.name} at step {progress.step}"
-                if self.path is not None and time.perf_counter() - self.saved >= self.settings.checkpoint_seconds:
+                if self.path is not None and self.watch.is_due:
                     self._save()
         reporter.advance(pending, self._shown())
         if self._out_of_patience:
@@ -186,7 +187,7 @@ class Loop:
         self.means.add(means)
         self.fabric.backward(-values.mean())
         if self.settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.bare.parameters(), self.settings.clip_norm)
+            clip_norm(self.fabric, self.optimizer, self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
@@ -201,7 +202,7 @@ class Loop:
             yield
         except NotFiniteError as error:
             kept = ""
-            if self.path is not None and self.fabric.global_rank == 0:
+            if self.path is not None:
                 if save and error.step == self.progress.step and self.watch.is_finite():
                     self._write(self.path)
                 kept = f" The last good checkpoint is kept in '{self.path}'." if self.path.exists() else ""
@@ -272,9 +273,9 @@ class Loop:
         return self.settings.patience is not None and self.progress.stale >= self.settings.patience
 
     def _save(self) -> None:
-        """Write the checkpoint, from the first process, unless what it would replace is better."""
-        self.saved = time.perf_counter()
-        if self.path is not None and self.fabric.global_rank == 0 and self.watch.is_sound():
+        """Write the checkpoint, unless what it would replace is better."""
+        self.watch.saved()
+        if self.path is not None and self.watch.is_sound():
             self._write(self.path)
 
     def _write(self, path: Path) -> None:
@@ -284,7 +285,9 @@ class Loop:
             groups["best"] = self.best
         if self.average is not None:
             groups["average"] = {str(index): value for index, value in enumerate(self.average.average)}
-        write_checkpoint(path, replace(self.progress, seconds=self._seconds, summed=self.means.steps), groups, self.optimizer)
+        progress, state = replace(self.progress, seconds=self._seconds, summed=self.means.steps), self.optimizer.state_dict()
+        if self.fabric.global_rank == 0:  # the others are here for their shares of the optimizer's state
+            write_checkpoint(path, progress, groups, state)
 
     def _restore(self, path: Path) -> None:
         self.progress, groups = read_checkpoint(path)

@@ -37,8 +37,10 @@ class Settings:
         validate_every: Epochs between two validations.
         precision: "32", "64", or "bf16" (mixed).
         accelerator: "auto", "cpu", "cuda" or "mps".
-        devices: The number of processes, each with a device of its own.
-        strategy: Fabric's name for how they work together.
+        devices: The number of processes, each with a device of its own; 1 is as many as torchrun has started.
+        strategy: How they work together: "ddp" (torch's data parallelism), "ddp_find_unused_parameters_true" (the same, where an
+            objective leaves parameters without gradient), "fsdp" (gradients and the optimizer's moments are shared out), or "auto",
+            which is shared memory on the processors of one machine, and "ddp" elsewhere.
         checkpoint_seconds: The least time between two checkpoints.
     """
 
@@ -63,5 +65,5 @@ class Settings:
     precision: Annotated[Literal["32", "64", "bf16"], BeforeValidator(_as_text)] = "32"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Annotated[int, Ge(1)] = 1
-    strategy: str = "auto"
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0

@@ -1,29 +1,23 @@
-"""Data parallelism on the processors of one machine, through memory that all processes see.
+"""Sharing out weights on the processors of one machine, through memory that all processes see.
 
-Torch's data parallelism sends gradients through sockets, also from one process to another of the same machine; that costs as much as
+Torch's collectives send through sockets, also from one process to another of the same machine; on processors that costs as much as
 a small step itself. Here every process writes its gradients into a row of its own of one piece of memory, waits until all have
-written, and takes the mean over the rows, in the order of the ranks: all processes find the same bits.
-
-There are two such pieces, used in turn. What a process wrote at one step the others read before they meet at the next, so it may be
-written over at the one after: one meeting per step is enough.
+written, and takes the mean over the rows of its share, in the order of the ranks. Updated shares come back in the same way.
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.strategies import DDPStrategy
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from amortized.errors import InputError
-from amortized.processes import ProcessLostError, from_first
-
-ALIGNMENT = 64
-"""Bytes: a cache line, which two processes should not write to at once."""
+from amortized.processes import ProcessLostError
+from amortized.training.sharding import Flat, ShardedStrategy
 
 SMALL = 4096
 """Bytes: the most that is reduced besides gradients, such as the signals that a process has heard."""
@@ -40,31 +34,55 @@ def is_offered() -> bool:
     return hasattr(os, "mkfifo") and hasattr(os, "posix_fallocate")
 
 
-class SharedMemoryStrategy(DDPStrategy):
-    """Fabric's strategy for processes of one machine, without torch's wrapper around the module."""
+class SharedMemoryStrategy(ShardedStrategy):
+    """Fabric's strategy for processes of one machine."""
 
-    def setup_module(self, module: nn.Module) -> nn.Module:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Give all processes the weights of the first, and this module's gradients a place."""
-        from_first([*module.parameters(), *module.buffers()])
+    def setup_module_and_optimizers(self, module: Any, optimizers: list[Any], scheduler: Any = None) -> Any:
+        """Give all processes the weights of the first, and a place to meet."""
+        made = super().setup_module_and_optimizers(module, optimizers, scheduler)
         meeting = Meeting(self.global_rank, self.world_size)
-        self._small, self._buffers = Table(SMALL, meeting), _Buffers(module)
-        self._gradients = Gradients([parameter for parameter in module.parameters() if parameter.requires_grad], meeting)
-        return module
+        self._places = {flat: _Places(flat, meeting) for flat in self.shares.flats}
+        self._small = [Table(SMALL, meeting) for _ in range(2)]
+        return made
 
-    def backward(self, tensor: Tensor, module: nn.Module | None, *args: Any, **kwargs: Any) -> None:
-        """Take the gradients, and their mean over the processes."""
-        super().backward(tensor, module, *args, **kwargs)
-        self._gradients.average()
-        self._buffers.share()
+    def reduce(self, flat: Flat) -> None:
+        """Put the mean over the processes of the gradients of a share into `flat.gradient`."""
+        places = self._places[flat]
+        flat.take_gradients(places.views)
+        first, second, *others = places.gradients.meet()[:, flat.own]
+        torch.add(first, second, out=flat.gradient)
+        for other in others:
+            flat.gradient.add_(other)
+        flat.gradient.div_(self.world_size)
+        flat.share.grad = flat.gradient
+
+    def gather(self, flat: Flat) -> None:
+        """Put the shares of all processes into `flat.weights`."""
+        shares, rank = self._places[flat].shares, self.global_rank
+        shares.own.copy_(flat.share)
+        rows, parts = shares.meet(), flat.weights.view(self.world_size, -1)
+        for other in (*range(rank), *range(rank + 1, self.world_size)):
+            parts[other].copy_(rows[other])
 
     def all_reduce(self, tensor: Tensor, group: Any = None, reduce_op: Any = "mean") -> Tensor:
         """Reduce a tensor over the processes, one that is small without a socket."""
         size = tensor.numel() * tensor.element_size()
         if size > SMALL or reduce_op not in REDUCE:
             return super().all_reduce(tensor, group, reduce_op)
-        self._small.own[:size] = tensor.contiguous().view(-1).view(torch.uint8)
-        rows = self._small.meet()[:, :size].contiguous().view(tensor.dtype)
+        table = self._small[0]
+        self._small.reverse()  # two in turn: there is no second meeting after which the first could be written to again
+        table.own[:size] = tensor.contiguous().view(-1).view(torch.uint8)
+        rows = table.meet()[:, :size].contiguous().view(tensor.dtype)
         return REDUCE[reduce_op](rows).view_as(tensor)
+
+
+class _Places:
+    """Where the processes write the gradients, and then the shares, of one vector; each waits for the other."""
+
+    def __init__(self, flat: Flat, meeting: "Meeting"):
+        self.gradients = Table(flat.weights.numel(), meeting, flat.weights.dtype)
+        self.shares = Table(flat.share.numel(), meeting, flat.weights.dtype)
+        self.views = flat.views(self.gradients.own)
 
 
 class Meeting:
@@ -113,105 +131,23 @@ class Table:
     """A row of memory for each process, which all of them read.
 
     Args:
-        size: Bytes of a row.
+        length: Of a row.
         meeting: Of the processes.
+        dtype: Of its numbers.
+
+    Attributes:
+        own: The row that this process writes to.
     """
 
-    def __init__(self, size: int, meeting: Meeting):
-        size = _aligned(size)
-        self.memory = _common_memory(2 * meeting.world * size, meeting.rank).view(2, meeting.world, size)
-        self.turn, self._meeting = 0, meeting
-
-    @property
-    def own(self) -> Tensor:
-        """The row that this process may write to now."""
-        return self.memory[self.turn, self._meeting.rank]
+    def __init__(self, length: int, meeting: Meeting, dtype: torch.dtype = torch.uint8):
+        memory = _common_memory(meeting.world * length * dtype.itemsize, meeting.rank)
+        self._rows, self._meeting = memory.view(dtype).view(meeting.world, length), meeting
+        self.own = self._rows[meeting.rank]
 
     def meet(self) -> Tensor:
-        """Wait until all have written; the rows of all, which stay until the next meeting."""
+        """Wait until all have written; the rows of all, which nobody may write to before another meeting."""
         self._meeting.wait()
-        rows = self.memory[self.turn]
-        self.turn = 1 - self.turn
-        return rows
-
-
-class Gradients:
-    """The gradients of parameters, averaged over processes.
-
-    A row holds for each parameter whether it has a gradient, and then the gradients, those of one type together.
-
-    Args:
-        parameters: The same in all processes.
-        meeting: Of the processes.
-    """
-
-    def __init__(self, parameters: Sequence[nn.Parameter], meeting: Meeting):
-        types = list(dict.fromkeys(parameter.dtype for parameter in parameters))
-        self.parameters = sorted(parameters, key=lambda parameter: types.index(parameter.dtype))
-        self._regions: list[tuple[slice, torch.dtype]] = []
-        places, end = [], _aligned(len(parameters))
-        for dtype in types:
-            begin = end
-            for parameter in (member for member in self.parameters if member.dtype == dtype):
-                places.append(end)
-                end += _aligned(parameter.numel() * parameter.element_size())
-            self._regions.append((slice(begin, end), dtype))
-        self._table = Table(end, meeting)
-        self._slots = [self._views(memory[meeting.rank], places) for memory in self._table.memory]
-        self._mean = torch.zeros(end, dtype=torch.uint8)
-        self._means = self._views(self._mean, places)
-
-    def _views(self, row: Tensor, places: Sequence[int]) -> list[Tensor]:
-        """The places of the parameters in a row, as tensors like them."""
-        return [
-            row[place : place + parameter.numel() * parameter.element_size()].view(parameter.dtype).view(parameter.shape)
-            for place, parameter in zip(places, self.parameters, strict=True)
-        ]
-
-    @torch.no_grad()
-    def average(self) -> None:
-        """Put the mean over the processes in the place of every gradient; where a process has none it counts as zero."""
-        gradients, slots = [parameter.grad for parameter in self.parameters], self._slots[self._table.turn]
-        present = [gradient is not None for gradient in gradients]
-        torch._foreach_copy_(
-            slots,
-            [torch.zeros_like(slot) if own is None else own for slot, own in zip(slots, gradients, strict=True)],
-        )
-        self._table.own[: len(present)] = torch.tensor(present, dtype=torch.uint8)
-        rows = self._table.meet()
-        for region, dtype in self._regions:
-            mean, (first, second, *others) = self._mean[region].view(dtype), rows[:, region].view(dtype)
-            torch.add(first, second, out=mean)
-            for other in others:
-                mean.add_(other)
-            mean.div_(len(rows))
-        somewhere = rows[:, : len(present)].amax(0).tolist()
-        for parameter, mean, is_present in zip(self.parameters, self._means, somewhere, strict=True):
-            parameter.grad = mean if is_present else None
-
-
-class _Buffers:
-    """What a module keeps besides parameters; where it changes, such as the moments of batch normalization, the first process's
-    counts for all.
-    """
-
-    def __init__(self, module: nn.Module):
-        self._module = module
-        self._seen = self._versions()
-
-    def _versions(self) -> list[tuple[int, int]]:
-        return [(id(buffer), buffer._version) for buffer in self._module.buffers()]
-
-    def share(self) -> None:
-        versions = self._versions()
-        if versions != self._seen:
-            changed = [new != old for new, old in zip(versions, self._seen, strict=True)]
-            from_first([buffer for buffer, is_new in zip(self._module.buffers(), changed, strict=True) if is_new])
-            self._seen = self._versions()
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+        return self._rows
 
 
 def _tell(value: str | None) -> str | None:
