@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from amortized.errors import InputError
+from amortized.processes import working_together
 from amortized.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,16 +42,17 @@ def start(fabric: "Fabric") -> None:
 
 
 @contextmanager
-def explaining_unused_parameters() -> Iterator[None]:
-    """Say in plain words that processes cannot share the gradient of a parameter that has none."""
+def training_together() -> Iterator[None]:
+    """As `working_together`, and say in plain words that torch's processes cannot share a gradient that is not there."""
     try:
-        yield
+        with working_together():
+            yield
     except RuntimeError as error:
         if "find_unused_parameters" not in str(error):
             raise
         raise InputError(
             "a parameter of the model gets no gradient from this objective, which strategy 'ddp' does not allow;"
-            " set training.strategy=ddp_find_unused_parameters_true."
+            " set training.strategy to 'ddp_find_unused_parameters_true' or 'fsdp'."
         ) from error
 
 
@@ -150,8 +152,9 @@ def _check_processes(fabric: "Fabric") -> None:
 
 def clip_norm(fabric: "Fabric", optimizer: torch.optim.Optimizer, largest: float) -> None:
     """Scale the gradients of the model, an optimizer's first group, so that their norm is at most `largest`."""
-    if hasattr(fabric.strategy, "clip_norm"):
-        fabric.strategy.clip_norm(largest)
+    clip = getattr(fabric.strategy, "clip_norm", None)
+    if clip is not None:  # each process has a share of them
+        clip(largest)
     else:
         torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], largest)
 

@@ -19,7 +19,6 @@ from amortized.errors import InputError
 from amortized.models.model import Model
 from amortized.objectives import Objective
 from amortized.precision import fast_matmul
-from amortized.processes import working_together
 from amortized.seeds import seed_noise
 from amortized.training.averaging import Averaging
 from amortized.training.checkpoints import (
@@ -30,7 +29,7 @@ from amortized.training.checkpoints import (
     state_tensors,
     write_checkpoint,
 )
-from amortized.training.devices import clip_norm, describe, explaining_unused_parameters, launch
+from amortized.training.devices import clip_norm, describe, launch, training_together
 from amortized.training.interruption import Interruption
 from amortized.training.means import RunningMeans
 from amortized.training.outcome import Outcome
@@ -124,8 +123,7 @@ class Loop:
         with (
             torch.random.fork_rng(devices),
             fast_matmul(self.fabric.device),
-            explaining_unused_parameters(),
-            working_together(),
+            training_together(),
             reporter,
             self.interruption,
         ):
@@ -175,7 +173,7 @@ class Loop:
         fields = next(source, None)
         if fields is None:
             raise InputError(
-                f"the training data end before step {step}: they give fewer batches than their length tells; mend it."
+                f"the training data end before step {step}: there are fewer batches than their length tells; mend it."
             )
         rate = learning_rate(self.settings, step, total=self.total, steps_per_epoch=len(self.batches))
         self.optimizer.param_groups[0]["lr"] = rate  # the model's; an auxiliary network has a constant one
@@ -279,15 +277,18 @@ class Loop:
             self._write(self.path)
 
     def _write(self, path: Path) -> None:
-        groups = {name: state_tensors(module) for name, module in (("model", self.bare), ("auxiliary", self.auxiliary))}
-        groups["means"] = {"sums": self.means.sums}
+        groups = {
+            "model": state_tensors(self.bare),
+            "auxiliary": state_tensors(self.auxiliary),
+            "means": {"sums": self.means.sums},
+        }
         if self.best is not None:
             groups["best"] = self.best
         if self.average is not None:
             groups["average"] = {str(index): value for index, value in enumerate(self.average.average)}
-        progress, state = replace(self.progress, seconds=self._seconds, summed=self.means.steps), self.optimizer.state_dict()
-        if self.fabric.global_rank == 0:  # the others are here for their shares of the optimizer's state
-            write_checkpoint(path, progress, groups, state)
+        state = self.optimizer.state_dict()  # of which every process may hold a share
+        if self.fabric.global_rank == 0:
+            write_checkpoint(path, replace(self.progress, seconds=self._seconds, summed=self.means.steps), groups, state)
 
     def _restore(self, path: Path) -> None:
         self.progress, groups = read_checkpoint(path)

@@ -39,8 +39,8 @@ class Settings:
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: The number of processes, each with a device of its own; 1 is as many as torchrun has started.
         strategy: How they work together: "ddp" (torch's data parallelism), "ddp_find_unused_parameters_true" (the same, where an
-            objective leaves parameters without gradient), "fsdp" (gradients and the optimizer's moments are shared out), or "auto",
-            which is shared memory on the processors of one machine, and "ddp" elsewhere.
+            objective leaves parameters without gradient), "fsdp" (gradients and the optimizer's moments are shared out), or
+            "auto": the last by shared memory on the processors of one machine, and "ddp" elsewhere.
         checkpoint_seconds: The least time between two checkpoints.
     """
 

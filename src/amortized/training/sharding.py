@@ -1,16 +1,16 @@
 """Data parallelism in which every process updates a share of the weights.
 
-The parameters of an optimizer's group lie in one flat vector, which is cut into as many equal shares as there are processes. After a
-backward pass every process takes the mean over the processes of the gradients of its own share, updates that share, and all shares
-are gathered into whole weights again. So gradients after the backward pass, and the optimizer's moments, are held once over all
-processes, not once in each; the sums sent are those of plain data parallelism. It is stage 2 of ZeRO (Rajbhandari et al. 2020,
-arXiv 1910.02054).
+The parameters of an optimizer's group lie in one flat vector, which is cut into as many equal shares as there are processes.
+After a backward pass every process takes the mean over the processes of the gradients of its own share and updates that share;
+then all shares are gathered into whole weights again. So the gradients that are kept and the optimizer's moments are held once
+over all processes, not once in each, at the traffic of plain data parallelism: stage 2 of ZeRO (Rajbhandari et al. 2020, arXiv
+1910.02054).
 
-The weights themselves stay whole. A model is called as one here: objectives take gradients within the forward pass, parts have
-parameters in common, and validation calls parts alone. All weights would have to be whole for the whole of a step, and only then is
-there need of memory.
+The weights stay whole. A model is called as one here: objectives take gradients within the forward pass, parts have parameters in
+common, and validation calls parts alone. All weights would have to be whole for the whole of a step, the only time when memory is
+short.
 
-Checkpoints hold whole moments, of every parameter by its number, as one process would write them: any number of processes reads them.
+Checkpoints hold whole moments, of every parameter by its number, as one process writes them: any number of processes reads them.
 """
 
 from collections.abc import Sequence
@@ -186,18 +186,14 @@ class Shares:
 
 
 class _Buffers:
-    """What a module keeps besides parameters; where it changes, such as the moments of batch normalization, the first process's
-    counts for all.
-    """
+    """What a module keeps besides parameters, such as the moments of batch normalization; the first process's count."""
 
     def __init__(self, module: nn.Module):
-        self._members = [
-            (member, name) for member in module.modules() for name, value in member.named_buffers(recurse=False) if value is not None
-        ]
+        self._members = [(member, name) for member in module.modules() for name, _ in member.named_buffers(recurse=False)]
         self._seen = self._versions()
 
     def _versions(self) -> list[tuple[int, int]]:
-        buffers = [member._buffers[name] for member, name in self._members]
+        buffers = [getattr(member, name) for member, name in self._members]
         return [(id(buffer), 0 if buffer is None else buffer._version) for buffer in buffers]
 
     def share(self) -> None:
@@ -205,9 +201,8 @@ class _Buffers:
         versions = self._versions()
         if versions == self._seen:
             return
-        for (member, name), new, old in zip(self._members, versions, self._seen, strict=True):
-            if new != old and (buffer := member._buffers[name]) is not None:
-                from_first([buffer])
+        changed = [member for member, new, old in zip(self._members, versions, self._seen, strict=True) if new != old]
+        from_first([getattr(member, name) for member, name in changed])
         self._seen = self._versions()
 
 

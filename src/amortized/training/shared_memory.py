@@ -1,7 +1,7 @@
 """Sharing out weights on the processors of one machine, through memory that all processes see.
 
-Torch's collectives send through sockets, also from one process to another of the same machine; on processors that costs as much as
-a small step itself. Here every process writes its gradients into a row of its own of one piece of memory, waits until all have
+Torch's collectives send through sockets, also from one process to another of the same machine; on processors that costs as much
+as a small step itself. Here every process writes its gradients into a row of its own of one piece of memory, waits until all have
 written, and takes the mean over the rows of its share, in the order of the ranks. Updated shares come back in the same way.
 """
 

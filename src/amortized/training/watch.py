@@ -1,7 +1,7 @@
 """The watch over a run: terms and weights that are not finite, signals, and the time since the last checkpoint.
 
-Of several processes all must stop and save at the same step, or the others would wait for ever: what each has seen is reduced over
-them.
+Of several processes all must stop and save at the same step, or the others would wait for ever: what each has seen is reduced
+over them.
 """
 
 import math
