@@ -172,9 +172,7 @@ class Loop:
         seed_noise(self.fabric.device, self.seed, "noise", step, self.fabric.global_rank)
         fields = next(source, None)
         if fields is None:
-            raise InputError(
-                f"the training data end before step {step}: there are fewer batches than their length tells; mend it."
-            )
+            raise InputError(f"the training data end before step {step}, in fewer batches than their length tells; mend it.")
         rate = learning_rate(self.settings, step, total=self.total, steps_per_epoch=len(self.batches))
         self.optimizer.param_groups[0]["lr"] = rate  # the model's; an auxiliary network has a constant one
         for at_step in self.scheduled:
@@ -277,11 +275,8 @@ class Loop:
             self._write(self.path)
 
     def _write(self, path: Path) -> None:
-        groups = {
-            "model": state_tensors(self.bare),
-            "auxiliary": state_tensors(self.auxiliary),
-            "means": {"sums": self.means.sums},
-        }
+        groups = {"model": state_tensors(self.bare), "auxiliary": state_tensors(self.auxiliary)}
+        groups["means"] = {"sums": self.means.sums}
         if self.best is not None:
             groups["best"] = self.best
         if self.average is not None:
