@@ -150,8 +150,10 @@ def _check_processes(fabric: "Fabric") -> None:
         )
 
 
-def clip_norm(fabric: "Fabric", optimizer: torch.optim.Optimizer, largest: float) -> None:
-    """Scale the gradients of the model, an optimizer's first group, so that their norm is at most `largest`."""
+def clip_norm(fabric: "Fabric", optimizer: torch.optim.Optimizer, largest: float | None) -> None:
+    """Scale the gradients of the model, an optimizer's first group, so that their norm is at most `largest`; None leaves them."""
+    if largest is None:
+        return
     clip = getattr(fabric.strategy, "clip_norm", None)
     if clip is not None:  # each process has a share of them
         clip(largest)

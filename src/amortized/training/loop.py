@@ -182,8 +182,7 @@ class Loop:
             self.watch.add(means, step)
         self.means.add(means)
         self.fabric.backward(-values.mean())
-        if self.settings.clip_norm is not None:
-            clip_norm(self.fabric, self.optimizer, self.settings.clip_norm)
+        clip_norm(self.fabric, self.optimizer, self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
