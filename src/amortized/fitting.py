@@ -191,13 +191,13 @@ def _start(
         reporter=Silent() if quiet else None,
         fabric=fabric,
     )
-    metrics = folder.read_metrics() if folder is not None and first else {}
+    metrics = fabric.broadcast(folder.read_metrics() if folder is not None and first else {})
     run = Run(made.model, made.spec, made.recipe, folder if first else None, whole, outcome.history, metrics, outcome)
     if run.folder is not None:
         assert isinstance(run.model, nn.Module)
         write_tensors(run.folder.weights, state_tensors(run.model), {"format": "pt"})
         run.folder.write_history(outcome.history)
     is_unknown = outcome.trained or "test" not in metrics  # one killed after its last step has nothing to train, nor metrics
-    if first and outcome.finished and is_unknown and len(whole.test):
+    if outcome.finished and is_unknown and len(whole.test):
         run.evaluate(samples=SUMMARY_SAMPLES, seed=recipe.seed)
     return run

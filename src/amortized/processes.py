@@ -10,9 +10,93 @@ of the whole, mean_r L_r, is 1/W sum_s [ sum_r dL_r/dg_s ] dg_s/dtheta, besides 
 r is the backward pass of gathering, and the mean over s is that of the gradients, which data parallelism takes.
 """
 
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
+
+from amortized.errors import InputError
+
+
+class ProcessLostError(RuntimeError):
+    """Another process has ended, and what was to be done together cannot be done."""
+
+
+def world() -> int:
+    """How many processes work together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is."""
+    return distributed.get_rank() if world() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and prints."""
+    return rank() == 0
+
+
+def is_own(number: int) -> bool:
+    """Whether this process does the work of that number; they take them in turn."""
+    return number % world() == rank()
+
+
+def from_first(tensors: Iterable[Tensor]) -> None:
+    """Copy the tensors of the first process into those of the others."""
+    if world() == 1:
+        return
+    for tensor in tensors:
+        value = tensor.detach().contiguous()
+        distributed.broadcast(value.view(-1).view(torch.uint8), 0)  # as bytes, which are of a type that all backends know
+        if value.data_ptr() != tensor.data_ptr():
+            tensor.detach().copy_(value)
+
+
+def sum_of_all(tensor: Tensor) -> Tensor:
+    """The sum over the processes, without a gradient; where all but one have zeros its bits are those of that one."""
+    if world() == 1:
+        return tensor
+    device = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else tensor.device
+    total = tensor.detach().to(device, copy=True)
+    distributed.all_reduce(total)
+    return total.to(tensor.device)
+
+
+@contextmanager
+def working_together() -> Iterator[None]:
+    """Share the cores with the other processes of this machine, and say in plain words where one of them has ended.
+
+    A number of threads that the user set, by OMP_NUM_THREADS or lower than the share, is kept.
+    """
+    before = torch.get_num_threads()
+    if world() > 1 and "OMP_NUM_THREADS" not in os.environ:
+        neighbors = int(os.environ.get("LOCAL_WORLD_SIZE", world()))
+        torch.set_num_threads(max(1, min(before, _cores() // neighbors)))
+    try:
+        yield
+    except RuntimeError as error:
+        if world() == 1 or not _tells_of_loss(error):
+            raise
+        raise InputError(
+            "another process of this program has ended, and this one cannot go on without it; see what that one said, and start"
+            " all of them again; a fit goes on with --resume."
+        ) from error
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _tells_of_loss(error: RuntimeError) -> bool:
+    if isinstance(error, ProcessLostError | distributed.DistBackendError | distributed.DistNetworkError):
+        return True
+    return any(words in str(error) for words in ("Connection closed by peer", "Connection reset by peer", "Broken pipe"))
 
 
 def of_all(value: Tensor, dim: int = 0) -> Tensor:
@@ -29,13 +113,11 @@ def of_all(value: Tensor, dim: int = 0) -> Tensor:
 
 def first_of_own(rows: int) -> int:
     """Where the `rows` data of this process begin among those that `of_all` gathers."""
-    return distributed.get_rank() * rows if _are_several() else 0
+    return rank() * rows if _are_several() else 0
 
 
 def _are_several() -> bool:
-    if not (torch.is_grad_enabled() and distributed.is_available() and distributed.is_initialized()):
-        return False
-    return distributed.get_world_size() > 1
+    return torch.is_grad_enabled() and world() > 1
 
 
 class _Gather(torch.autograd.Function):

@@ -17,14 +17,8 @@ from amortized.errors import InputError, nearest
 from amortized.evaluation import Evidence, evaluate
 from amortized.folder import Folder
 from amortized.models import LatentModel, Model
-from amortized.recipes import (
-    Recipe,
-    Spec,
-    known_transform,
-    load_data,
-    load_other,
-    make_batches,
-)
+from amortized.processes import is_first
+from amortized.recipes import Recipe, Spec, known_transform, load_data, load_other, make_batches
 from amortized.seeds import derive_seed
 from amortized.tasks.running import check_count
 from amortized.terms import Batch
@@ -88,6 +82,8 @@ class Run:
             precision: "bf16" computes the networks' products in it, which is faster where the device has units for that.
             progress: Called with the number of data done, after each chunk.
 
+        Of several processes all must call it; each takes its share, and all get the result.
+
         Raises:
             InputError: The data are not there, or do not fit the model.
         """
@@ -107,7 +103,7 @@ class Run:
             progress=progress,
         )
         self.metrics[name] = {key: asdict(metric) for key, metric in evidence.metrics.items()}
-        if self.folder is not None:
+        if self.folder is not None and is_first():
             self.folder.write_metrics({name: self.metrics[name]})
         return evidence
 

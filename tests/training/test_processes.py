@@ -14,7 +14,7 @@ import torch
 from amortized import InputError, fit, load_run
 from amortized.runs import Run
 from amortized.training import Settings
-from amortized.training.checkpoints import read_tensors
+from amortized.training.checkpoints import read_checkpoint, read_tensors
 from amortized.training.devices import prepare
 
 SMALL: dict[str, Any] = {
@@ -27,12 +27,12 @@ SMALL: dict[str, Any] = {
     "lr": 0.01,
 }
 SCRIPT = """
-import json, sys, torch
+import json, os, sys, torch
 torch.set_num_threads(1)
 import amortized
 from amortized.training import uphill
 
-NOISE, BAD = {noise!r}, {bad!r}
+NOISE, BAD, DIES = {noise!r}, {bad!r}, {dies!r}
 
 class Watched(uphill.Trainable):
     def forward(self, fields, hyper):
@@ -40,8 +40,10 @@ class Watched(uphill.Trainable):
         if NOISE:
             with open(f"{{NOISE}}-{{torch.distributed.get_rank()}}", "a") as file:
                 print(float(torch.randn(())), file=file)
+        self.calls = getattr(self, "calls", 0) + 1
+        if DIES and self.calls == 3 and torch.distributed.get_rank() == 1:
+            os._exit(9)
         if BAD and torch.distributed.get_rank() == 1:  # in one process alone, at its third step
-            self.calls = getattr(self, "calls", 0) + 1
             means = means * (float("nan") if self.calls == 3 else 1.0)
         return values, means
 
@@ -132,8 +134,26 @@ distributed.destroy_process_group()
 """
 
 
-def start(tmp_path: Path, runs: list[dict[str, Any]], *, torchrun: bool, noise: str = "", bad: bool = False) -> tuple[int, str]:
-    return run(tmp_path, SCRIPT.format(noise=noise, bad=bad), json.dumps(runs), torchrun=torchrun)
+# What several processes see of one run: the same evaluation; written by the first, and gathered in the order of the data.
+EVALUATION = """
+import sys, torch
+torch.set_num_threads(1)
+import amortized
+from amortized.processes import is_first, rank
+from amortized.training import Settings, launch
+
+if __name__ == "__main__":
+    launch(Settings(devices=2, accelerator="cpu"))
+    run = amortized.load_run(sys.argv[1])
+    found = [run.evaluate(split=split, samples=samples) for split, samples in (("train", 40000), ("test", 50), ("valid", 1))]
+    torch.save([vars(evidence) for evidence in found], f"{sys.argv[1]}-{rank()}.pt")
+"""
+
+
+def start(
+    tmp_path: Path, runs: list[dict[str, Any]], *, torchrun: bool, noise: str = "", bad: bool = False, dies: bool = False
+) -> tuple[int, str]:
+    return run(tmp_path, SCRIPT.format(noise=noise, bad=bad, dies=dies), json.dumps(runs), torchrun=torchrun)
 
 
 def run(tmp_path: Path, program: str, argument: str, *, torchrun: bool) -> tuple[int, str]:
@@ -146,7 +166,7 @@ def run(tmp_path: Path, program: str, argument: str, *, torchrun: bool) -> tuple
         env=environment | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=False,
     )
     return result.returncode, result.stderr
@@ -196,6 +216,80 @@ def test_under_torchrun_the_same_and_a_bad_term_of_one_process_stops_both(table:
     assert status == 1
     assert errors.count("InputError: term 'distortion' is not finite at step 2.") == 2
     assert (out / "checkpoints" / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("strategy", ["auto", "ddp", "fsdp"])
+def test_a_process_that_dies_ends_the_others_with_a_sentence(strategy: str, table: str, tmp_path: Path):
+    options = SMALL | {"devices": 2, "strategy": strategy, "out": str(tmp_path / "run")}
+    status, errors = start(tmp_path, [{"data": table, **options}], torchrun=False, dies=True)
+    assert status == 1
+    assert errors.count("InputError: another process of this program has ended") == 1
+
+
+def test_every_strategy_ends_where_one_process_ends_and_goes_on_in_any_other(table: str, tmp_path: Path):
+    options = SMALL | {"posterior": "delta", "epochs": 4, "training.clip_norm": 2.0, "training.ema": 0.9, "training.patience": 9}
+    longer = {"epochs": 6, "accelerator": "cpu"}
+    strategies = ("auto", "fsdp", "ddp")
+    runs = [
+        {"data": table, "devices": 2, "strategy": strategy, "out": str(tmp_path / strategy), **options} for strategy in strategies
+    ]
+    status, errors = start(tmp_path, runs, torchrun=False)
+    assert status == 0, errors
+    one = fit(table, out=tmp_path / "one", quiet=True, **options)
+    checkpoint = read_checkpoint(one.folder.checkpoint)[1]  # pyright: ignore[reportOptionalMemberAccess]
+    for strategy in strategies:
+        progress, groups = read_checkpoint(tmp_path / strategy / "checkpoints" / "last.safetensors")
+        assert progress.step == 24
+        for group, members in checkpoint.items():
+            assert members.keys() == groups[group].keys()
+            for name, value in members.items():
+                torch.testing.assert_close(groups[group][name], value, rtol=1e-4, atol=1e-5)
+
+    fit(resume=tmp_path / "one", quiet=True, **longer)
+    wanted = read_tensors(tmp_path / "one" / "model.safetensors")[0]
+    fit(resume=tmp_path / "fsdp", quiet=True, devices=1, strategy="auto", **longer)
+    status, errors = start(
+        tmp_path,
+        [
+            {"resume": str(tmp_path / "ddp"), "devices": 2, "strategy": "fsdp", **longer},
+            {"resume": str(tmp_path / "auto"), "devices": 2, "strategy": "auto", **longer},
+        ],
+        torchrun=False,
+    )
+    assert status == 0, errors
+    for strategy in strategies:
+        for name, value in read_tensors(tmp_path / strategy / "model.safetensors")[0].items():
+            torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "fsdp"])
+def test_a_stopped_run_of_two_processes_goes_on_to_the_same_bits(strategy: str, table: str, tmp_path: Path):
+    options = SMALL | {"devices": 2, "strategy": strategy, "training.clip_norm": 2.0, "training.ema": 0.9}
+    whole, part = str(tmp_path / "whole"), str(tmp_path / "part")
+    runs = [
+        {"data": table, "out": whole, **options, "epochs": 5},
+        {"data": table, "out": part, **options, "epochs": 2},
+        {"resume": part, "epochs": 5},
+    ]
+    status, errors = start(tmp_path, runs, torchrun=False)
+    assert status == 0, errors
+    assert (Path(whole) / "model.safetensors").read_bytes() == (Path(part) / "model.safetensors").read_bytes()
+    assert (Path(whole) / "metrics.json").read_bytes() == (Path(part) / "metrics.json").read_bytes()
+
+
+def test_the_evidence_does_not_depend_on_the_number_of_processes(table: str, tmp_path: Path):
+    options = SMALL | {"likelihood.scale": "optimal", "epochs": 2}
+    run_of_one = fit(table, out=tmp_path / "run", quiet=True, **options)
+    wanted = [run_of_one.evaluate(split=split, samples=n) for split, n in (("train", 40000), ("test", 50), ("valid", 1))]
+    metrics = (tmp_path / "run" / "metrics.json").read_bytes()
+    status, errors = run(tmp_path, EVALUATION, str(tmp_path / "run"), torchrun=False)
+    assert status == 0, errors
+    for rank in (0, 1):
+        for evidence, found in zip(wanted, torch.load(f"{tmp_path / 'run'}-{rank}.pt"), strict=True):
+            for name, value in vars(evidence).items():
+                same = torch.equal(value.nan_to_num(-1), found[name].nan_to_num(-1)) if isinstance(value, torch.Tensor) else False
+                assert same or value == found[name], name
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == metrics
 
 
 @pytest.mark.slow

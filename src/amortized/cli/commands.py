@@ -70,6 +70,7 @@ def fit(
     compile: str | None = None,
     accelerator: str | None = None,
     devices: str | None = None,
+    strategy: str | None = None,
     seed: str | None = None,
     recipe: str | None = None,
     config: Path | None = None,
@@ -99,7 +100,8 @@ def fit(
         precision: Of the arithmetic, such as bf16.
         compile: Whether the training step is compiled: on, off, or auto, where the run is long enough to pay for it.
         accelerator: Such as cpu or cuda; by default the best there is.
-        devices: How many devices.
+        devices: How many devices, with a process each.
+        strategy: How several processes work together: auto, ddp or fsdp.
         seed: Of split, initial weights, batch order and noise.
         recipe: A named, complete configuration, which other options override.
         config: A YAML file of options, such as the config.yaml of another run.
@@ -133,6 +135,7 @@ def fit(
         "compile": compile,
         "accelerator": accelerator,
         "devices": devices,
+        "strategy": strategy,
         "seed": seed,
         "recipe": recipe,
     }
@@ -152,6 +155,7 @@ def evaluate(
     seed: int = 0,
     precision: Literal["32", "bf16"] = "32",
     accelerator: Accelerator = "auto",
+    devices: Count = 1,
 ) -> None:
     """Estimate the evidence of a run's model: ELBO and importance-weighted log p(x), with their errors.
 
@@ -163,11 +167,18 @@ def evaluate(
         seed: Of the samples.
         precision: Of the networks' products.
         accelerator: Where it is computed; by default the best device there is.
+        devices: How many devices share the work, with a process each.
     """
-    loaded = load(run, accelerator)
-    with results.progress() as advance:
+    from amortized.loading import load_run
+    from amortized.training import Settings, prepare, start
+
+    fabric = prepare(Settings(accelerator=accelerator, devices=devices))
+    loaded = load_run(run, device=fabric.device)
+    start(fabric)  # the other processes begin only when the run can be read
+    with results.progress(shown=fabric.is_global_zero) as advance:
         evidence = loaded.evaluate(data, split=split, samples=samples, seed=seed, precision=precision, progress=advance)
-    results.show(evidence)
+    if fabric.is_global_zero:
+        results.show(evidence)
 
 
 def load(path: Path, accelerator: Accelerator) -> "Run":

@@ -125,17 +125,17 @@ def _errors(run: "Run", made: "Imputation", draws: "np.ndarray") -> "Iterator[st
 
 
 @contextmanager
-def progress() -> "Iterator[Callable[[int], None] | None]":
+def progress(*, shown: bool = True) -> "Iterator[Callable[[int], None] | None]":
     """Show on a terminal how many data are done, while what is computed calls what this gives; nothing elsewhere."""
-    if not sys.stdout.isatty():
+    if not (shown and sys.stdout.isatty()):
         yield None
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.completed:,.0f} data"), TimeElapsedColumn()
-    with Progress(*columns, transient=True) as shown:
-        task = shown.add_task("", total=None)
-        yield lambda count: shown.advance(task, count)
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda count: bar.advance(task, count)
 
 
 def show(evidence: "Evidence") -> None:

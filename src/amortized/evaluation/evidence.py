@@ -26,7 +26,12 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.evaluation.chunks import cut, take
 from amortized.models.model import Model, device_of, evaluating
+from amortized.processes import from_first, is_own, sum_of_all, working_together
+from amortized.seeds import seed_noise
 from amortized.terms import Batch
+
+COLUMNS = 6
+"""Numbers of each datum: what `_Sums.results` gives."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,9 @@ def evaluate(
 ) -> Evidence:
     """Estimate the ELBO and log p(x) of every datum.
 
+    Of several processes that work together all must call it, on the same data: each takes its share of the chunks that the data
+    are cut into, with noise that depends on the chunk alone, and all get what one process would get.
+
     Args:
         model: The model; it is put into evaluation mode, and back, as are torch's generators.
         batches: The data; how they are cut does not matter beyond the noise.
@@ -160,19 +168,24 @@ def evaluate(
     samples = 1 if getattr(model, "enumerates", False) else samples
     rows, exact, is_bound, complete, observed = [], True, True, True, 0.0
     products = torch.autocast(device_of(model).type, torch.bfloat16, enabled=precision == "bf16")
-    with evaluating(model, seed, "evaluation"), products:
-        for batch, at_once in cut(model, batches, samples):
-            sums = _Sums(model, batch, samples, at_once)
-            exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
-            complete = complete and sums.is_complete
-            rows.append(sums.results())
+    with evaluating(model, seed, "evaluation"), working_together(), products:
+        from_first(model.buffers())  # pyright: ignore[reportAttributeAccessIssue]
+        for number, (batch, at_once) in enumerate(cut(model, batches, samples)):
+            if is_own(number):
+                seed_noise(device_of(model), seed, "evaluation", number)
+                sums = _Sums(model, batch, samples, at_once)
+                exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
+                complete = complete and sums.is_complete
+                rows.append(torch.stack(sums.results()).cpu())
+            else:
+                rows.append(torch.zeros(COLUMNS, len(batch), dtype=torch.float64))
             observed += len(batch) if batch.observed is None else float(batch.observed.double().mean()) * len(batch)
             if progress is not None:
                 progress(len(batch))
-    if not rows:
-        raise InputError(f"the {split} split has no data to evaluate; name another split.")
-    columns = [torch.cat(column).cpu() for column in zip(*rows, strict=True)]
-    elbo, nll, variance, rate, distortion, cubo = columns
+        if not rows:
+            raise InputError(f"the {split} split has no data to evaluate; name another split.")
+        elbo, nll, variance, rate, distortion, cubo = sum_of_all(torch.cat(rows, 1))
+        exact, is_bound, complete = (sum_of_all(torch.tensor([not exact, not is_bound, not complete]).int()) == 0).tolist()
     if not is_bound:
         return Evidence(None, None, None, None, distortion, samples, split)
     above = None if complete or samples == 1 else cubo

@@ -63,6 +63,7 @@ SHORT: Mapping[str, str] = {
     "precision": "training.precision",
     "compile": "training.compile",
     "devices": "training.devices",
+    "strategy": "training.strategy",
     "accelerator": "training.accelerator",
     "seed": "seed",
 }

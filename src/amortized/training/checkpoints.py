@@ -104,7 +104,7 @@ class Progress:
 
 
 def write_checkpoint(
-    path: Path, progress: Progress, groups: Mapping[str, Mapping[str, Tensor]], optimizer: torch.optim.Optimizer
+    path: Path, progress: Progress, groups: Mapping[str, Mapping[str, Tensor]], optimizer: Mapping[str, Any]
 ) -> None:
     """Write all that is needed to go on.
 
@@ -112,10 +112,10 @@ def write_checkpoint(
         path: The file.
         progress: How far the run has come.
         groups: Tensors by group ("model", "best", ...) and name.
-        optimizer: Its state is added as a group of its own.
+        optimizer: What its `state_dict` gives; the state is added as a group of its own.
     """
     tensors = {f"{group}/{name}": value for group, members in groups.items() for name, value in members.items()}
-    for index, state in optimizer.state_dict()["state"].items():
+    for index, state in optimizer["state"].items():
         tensors.update({f"optimizer/{index}/{key}": torch.as_tensor(value) for key, value in state.items()})
     write_tensors(path, tensors, {"progress": json.dumps(vars(progress))})
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from amortized.errors import InputError
+from amortized.processes import working_together
 from amortized.training.settings import Settings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import Strategy
 
 PRECISIONS = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed"}
 
@@ -33,23 +35,24 @@ def launch(settings: Settings) -> "Fabric":
 
 def start(fabric: "Fabric") -> None:
     """Start the processes of a Fabric."""
-    with _no_chatter():
+    with _no_chatter(), _unchanged_threads():
         fabric.launch()
     if fabric.world_size > 1:
         atexit.register(_leave)
 
 
 @contextmanager
-def explaining_unused_parameters() -> Iterator[None]:
-    """Say in plain words that processes cannot share the gradient of a parameter that has none."""
+def training_together() -> Iterator[None]:
+    """As `working_together`, and say in plain words that torch's processes cannot share a gradient that is not there."""
     try:
-        yield
+        with working_together():
+            yield
     except RuntimeError as error:
         if "find_unused_parameters" not in str(error):
             raise
         raise InputError(
             "a parameter of the model gets no gradient from this objective, which strategy 'ddp' does not allow;"
-            " set training.strategy=ddp_find_unused_parameters_true."
+            " set training.strategy to 'ddp_find_unused_parameters_true' or 'fsdp'."
         ) from error
 
 
@@ -68,20 +71,53 @@ def prepare(settings: Settings) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    devices = _devices(settings)
     try:
         with _no_chatter():
             fabric = Fabric(
                 accelerator=settings.accelerator,
-                devices=settings.devices,
-                strategy=settings.strategy,
+                devices=devices,
+                strategy=_strategy(settings, devices),
                 precision=PRECISIONS[settings.precision],  # pyright: ignore[reportArgumentType]
             )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        wanted = f"{settings.devices} devices of kind '{settings.accelerator}' with strategy '{settings.strategy}'"
+        wanted = f"{devices} devices of kind '{settings.accelerator}' with strategy '{settings.strategy}'"
         reason = " ".join(str(error).split()).rstrip(".")
         raise InputError(f"cannot use {wanted} ({reason}); try training.accelerator=cpu with strategy 'auto'.") from error
     _check_processes(fabric)
     return fabric
+
+
+def _devices(settings: Settings) -> int:
+    """How many processes: those that torchrun started, where the settings leave it at one."""
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    return started if settings.devices == 1 else settings.devices
+
+
+def _strategy(settings: Settings, devices: int) -> "str | Strategy":
+    """How the processes work together; "auto" goes through shared memory where they are on the processors of one machine."""
+    on_processors = settings.accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if settings.strategy == "auto" and devices > 1 and on_processors:
+        from amortized.training.shared_memory import SharedMemoryStrategy, is_offered
+
+        return SharedMemoryStrategy() if is_offered() else "ddp"
+    if settings.strategy == "fsdp":
+        from amortized.training.sharding import ShardedStrategy
+
+        return ShardedStrategy()
+    return settings.strategy
+
+
+@contextmanager
+def _unchanged_threads() -> Iterator[None]:
+    """Fabric sets the number of threads for good as it starts processes; `working_together` sets it where there is work."""
+    threads, variable = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if variable is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
 
 
 @contextmanager
@@ -112,6 +148,17 @@ def _check_processes(fabric: "Fabric") -> None:
             f"training.devices is {fabric.world_size}, and every process runs the program's file again, but a session"
             " without one has nothing to run; put the call into a script, or set training.devices=1."
         )
+
+
+def clip_norm(fabric: "Fabric", optimizer: torch.optim.Optimizer, largest: float | None) -> None:
+    """Scale the gradients of the model, an optimizer's first group, so that their norm is at most `largest`; None leaves them."""
+    if largest is None:
+        return
+    clip = getattr(fabric.strategy, "clip_norm", None)
+    if clip is not None:  # each process has a share of them
+        clip(largest)
+    else:
+        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], largest)
 
 
 def describe(fabric: "Fabric") -> str:

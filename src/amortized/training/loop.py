@@ -18,10 +18,11 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.models.model import Model
 from amortized.objectives import Objective
+from amortized.seeds import seed_noise
 from amortized.speed import bf16_slowdown, full_speed
 from amortized.training.checkpoints import Progress, load_state_tensors, read_checkpoint, state_tensors, write_checkpoint
 from amortized.training.compiling import wants_compiling
-from amortized.training.devices import describe, explaining_unused_parameters, launch
+from amortized.training.devices import describe, launch, training_together
 from amortized.training.interruption import Interruption
 from amortized.training.means import RunningMeans
 from amortized.training.outcome import Outcome
@@ -29,7 +30,7 @@ from amortized.training.progress import Reporter, Silent, make_reporter
 from amortized.training.settings import Settings
 from amortized.training.step import TERMS, by_name
 from amortized.training.uphill import Uphill
-from amortized.training.validation import Batches, Validation, seed_noise
+from amortized.training.validation import Batches, Validation
 from amortized.training.watch import NotFiniteError, Watch
 
 if TYPE_CHECKING:
@@ -101,19 +102,19 @@ class Loop:
         self.validation = Validation(model, objective, batches, valid, seed, fabric)
         self.means = RunningMeans(fabric.device)
         self.interruption, self.rows = Interruption(), 0
-        self.watch = Watch(self.bare, self.interruption, fabric)
+        self.watch = Watch(self.bare, self.interruption, fabric, settings.checkpoint_seconds)
 
     def run(self) -> Outcome:
         """Train to the end, to the last improvement, or to a signal."""
         if self.path is not None and self.path.exists():
             self._restore(self.path)
         reporter = Silent() if self.fabric.global_rank else self.reporter or make_reporter(self.total, self.progress.step)
-        self.began = self.saved = time.perf_counter()
+        self.began = time.perf_counter()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         with (
             torch.random.fork_rng(devices),
             full_speed(self.fabric.device),
-            explaining_unused_parameters(),
+            training_together(),
             reporter,
             self.interruption,
         ):
@@ -153,7 +154,7 @@ class Loop:
                     reporter.row(self._validate(epoch + 1), self._speed())
                 if (number := self.watch.signal) is not None:
                     return f"stopped by {number.name} at step {progress.step}"
-                if self.path is not None and time.perf_counter() - self.saved >= self.settings.checkpoint_seconds:
+                if self.path is not None and self.watch.is_due:
                     self._save()
         reporter.advance(pending, self._shown())
         if self._out_of_patience:
@@ -181,9 +182,7 @@ class Loop:
         seed_noise(self.fabric.device, self.seed, "noise", step, self.fabric.global_rank)
         fields = next(source, None)
         if fields is None:
-            raise InputError(
-                f"the training data end before step {step}: they give fewer batches than their length tells; mend it."
-            )
+            raise InputError(f"the training data end before step {step}, in fewer batches than their length tells; mend it.")
         values, means = self.uphill.score(self.validation.on_device(fields), step)
         with self._refusing(save=True):
             self.watch.add(means, step)
@@ -199,7 +198,7 @@ class Loop:
             yield
         except NotFiniteError as error:
             kept = ""
-            if self.path is not None and self.fabric.global_rank == 0:
+            if self.path is not None:
                 if save and error.step == self.progress.step and self.watch.is_finite():
                     self._write(self.path)
                 kept = f" The last good checkpoint is kept in '{self.path}'." if self.path.exists() else ""
@@ -270,17 +269,18 @@ class Loop:
         return self.settings.patience is not None and self.progress.stale >= self.settings.patience
 
     def _save(self) -> None:
-        """Write the checkpoint, from the first process, unless what it would replace is better."""
-        self.saved = time.perf_counter()
-        if self.path is not None and self.fabric.global_rank == 0 and self.watch.is_sound():
+        """Write the checkpoint, unless what it would replace is better."""
+        self.watch.saved()
+        if self.path is not None and self.watch.is_sound():
             self._write(self.path)
 
     def _write(self, path: Path) -> None:
         groups = self.uphill.state | {"means": {"sums": self.means.sums}}
         if self.best is not None:
             groups["best"] = self.best
-        progress = replace(self.progress, seconds=self._seconds, summed=self.means.steps)
-        write_checkpoint(path, progress, groups, self.uphill.optimizer)
+        state = self.uphill.optimizer.state_dict()  # of which every process may hold a share
+        if self.fabric.global_rank == 0:
+            write_checkpoint(path, replace(self.progress, seconds=self._seconds, summed=self.means.steps), groups, state)
 
     def _restore(self, path: Path) -> None:
         self.progress, groups = read_checkpoint(path)

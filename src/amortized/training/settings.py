@@ -43,8 +43,10 @@ class Settings:
         compile: Whether the step is compiled: "on", "off", or "auto" where the run is long enough to pay for it. Compiled and
             plain steps differ by rounding.
         accelerator: "auto", "cpu", "cuda" or "mps".
-        devices: The number of processes, each with a device of its own.
-        strategy: Fabric's name for how they work together.
+        devices: The number of processes, each with a device of its own; 1 is as many as torchrun has started.
+        strategy: How they work together: "ddp" (torch's data parallelism), "ddp_find_unused_parameters_true" (the same, where an
+            objective leaves parameters without gradient), "fsdp" (gradients and the optimizer's moments are shared out), or
+            "auto": the last by shared memory on the processors of one machine, and "ddp" elsewhere.
         checkpoint_seconds: The least time between two checkpoints.
     """
 
@@ -70,5 +72,5 @@ class Settings:
     compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_as_switch)] = "auto"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Annotated[int, Ge(1)] = 1
-    strategy: str = "auto"
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
     checkpoint_seconds: Annotated[float, Ge(0)] = 30.0

@@ -15,6 +15,7 @@ from amortized.objectives import Objective, Schedule
 from amortized.training.averaging import Averaging
 from amortized.training.checkpoints import load_optimizer, load_state_tensors, state_tensors
 from amortized.training.compiling import compile_step
+from amortized.training.devices import clip_norm
 from amortized.training.rates import learning_rate, make_optimizer
 from amortized.training.settings import Settings
 from amortized.training.step import Trainable, scheduled
@@ -98,8 +99,7 @@ class Uphill:
         rate = learning_rate(self.settings, step, total=self.total, steps_per_epoch=self.steps_per_epoch)
         self.optimizer.param_groups[0]["lr"] = rate  # the model's; an auxiliary network has a constant one
         self._differentiate(values)
-        if self.settings.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        clip_norm(self.fabric, self.optimizer, self.settings.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:

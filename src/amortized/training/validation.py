@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amortized.models.model import Model
 from amortized.objectives import Objective
-from amortized.seeds import derive_seed
+from amortized.processes import from_first, is_own, sum_of_all
+from amortized.seeds import seed_noise
 from amortized.terms import Batch
-from amortized.training.step import score, summarize
+from amortized.training.step import TERMS, score, summarize
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -31,7 +32,7 @@ PIECE_ENTRIES = 2**22
 
 
 class Validation:
-    """Scores a model on held-out data; every process scores all of them.
+    """Scores a model on held-out data, of which every process takes its share.
 
     Args:
         model: A module in its place on the device.
@@ -53,23 +54,29 @@ class Validation:
     def scores(self) -> list[float] | None:
         """The means of `TERMS` under the hyper-parameters at the end of their schedules; None without validation data.
 
-        The model is calibrated first. Those of the first process count for all: what each process keeps of its own, such as the
-        moments of batch normalization, must not let them decide differently when to stop.
+        The model is calibrated first. Pieces of the data go to the processes in turn, each with noise of its own, so that the
+        result does not depend on their number. Buffers are those of the first process: what each keeps of its own, such as the
+        moments of batch normalization, must not let a score depend on who took it.
         """
         if self.valid is None:
             return None
         self.calibrate()
         self.model.eval()  # pyright: ignore[reportAttributeAccessIssue]
-        seed_noise(self.fabric.device, self.seed, "validation")
-        sums, rows = torch.zeros(()), 0
-        for batch in self._pieces(self.valid):
-            terms = self.model.terms(batch, samples=self.objective.samples)
-            sums = sums + summarize(terms, score(self.objective, terms)).cpu().double() * len(batch)
+        sums, rows = [], 0
+        for number, batch in enumerate(self._pieces(self.valid)):
+            sums.append(self._sum(number, batch) if is_own(number) else torch.zeros(len(TERMS), dtype=torch.float64))
             rows += len(batch)
-        return self.fabric.broadcast((sums / rows).tolist())
+        total = sum_of_all(torch.stack(sums)).sum(0)
+        return (total / rows).tolist()
+
+    def _sum(self, number: int, batch: Batch) -> Tensor:
+        seed_noise(self.fabric.device, self.seed, "validation", number)
+        terms = self.model.terms(batch, samples=self.objective.samples)
+        return summarize(terms, score(self.objective, terms)).cpu().double() * len(batch)
 
     def calibrate(self) -> None:
-        """Compute over the training data what the model needs of them for evaluation."""
+        """Compute over the training data what the model needs of them for evaluation, the same in all processes."""
+        from_first(self.model.buffers())  # pyright: ignore[reportAttributeAccessIssue]
         if self.model.needs_calibration:
             self.model.eval()  # pyright: ignore[reportAttributeAccessIssue]
             seed_noise(self.fabric.device, self.seed, "calibration")
@@ -90,12 +97,3 @@ class Validation:
 
     def _batch(self, fields: Mapping[str, Any]) -> Batch:
         return Batch(**self.on_device(fields)).to(self.fabric.device, self.dtype)
-
-
-def seed_noise(device: torch.device, seed: int, *purpose: str | int) -> None:
-    """Seed torch's global generator, and that of the device, for what `purpose` names."""
-    derived = derive_seed(seed, *purpose)
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(derived)  # torch.manual_seed also visits devices, at 0.3 ms a call
-    else:
-        torch.manual_seed(derived)

@@ -1,9 +1,11 @@
-"""The watch over a run: terms and weights that are not finite, and signals.
+"""The watch over a run: terms and weights that are not finite, signals, and the time since the last checkpoint.
 
-Of several processes all must stop at the same step, or the others would wait for ever: what each has seen is reduced over them.
+Of several processes all must stop and save at the same step, or the others would wait for ever: what each has seen is reduced
+over them.
 """
 
 import math
+import time
 from signal import Signals
 from typing import TYPE_CHECKING
 
@@ -44,13 +46,16 @@ class Watch:
         model: Whose weights are watched: those that are finite now.
         interruption: Where signals arrive.
         fabric: Where it runs.
+        seconds: The least time between two checkpoints.
     """
 
-    def __init__(self, model: nn.Module, interruption: Interruption, fabric: "Fabric"):
+    def __init__(self, model: nn.Module, interruption: Interruption, fabric: "Fabric", seconds: float):
         self.model, self.interruption, self.fabric = model, interruption, fabric
         self.first_bad = torch.full((len(TERMS),), NEVER, device=fabric.device)
         self.names = [name for name, value in state_tensors(model).items() if bool(value.isfinite().all())]
+        self.seconds, self._saved = seconds, time.perf_counter()
         self._heard: Signals | None = None
+        self._is_due = False
 
     def add(self, means: Tensor, step: int) -> None:
         """Watch the means of `TERMS` at a step, before anything is made of them.
@@ -65,11 +70,12 @@ class Watch:
     def look(self) -> None:
         """Refuse what was not finite, and hear what signals came to other processes; waits for the device."""
         if self.fabric.world_size > 1:
-            number = torch.tensor([-int(self.interruption.signal or 0)], device=self.first_bad.device)
-            least = self.fabric.all_reduce(torch.cat([number, self.first_bad]), reduce_op="min")
+            own = torch.tensor([-int(self.interruption.signal or 0), -int(self._is_time())], device=self.first_bad.device)
+            least = self.fabric.all_reduce(torch.cat([own, self.first_bad]), reduce_op="min")
             assert isinstance(least, Tensor)
-            self.first_bad = least[1:]
-            self._heard = Signals(-int(least[0])) if least[0] else None
+            self.first_bad = least[2:]
+            number, due = least[:2].tolist()
+            self._heard, self._is_due = Signals(-number) if number else None, bool(due)
         steps = self.first_bad.tolist()
         first = min(steps)
         if first != NEVER:
@@ -91,9 +97,22 @@ class Watch:
         """The signal to stop at: one that came here, or that all of several processes have heard of."""
         return self.interruption.signal if self.fabric.world_size == 1 else self._heard
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for another checkpoint, in the eyes of any process."""
+        return self._is_time() if self.fabric.world_size == 1 else self._is_due
+
+    def _is_time(self) -> bool:
+        return time.perf_counter() - self._saved >= self.seconds
+
+    def saved(self) -> None:
+        """Begin to count the seconds to the next checkpoint."""
+        self._saved, self._is_due = time.perf_counter(), False
+
     def is_sound(self) -> bool:
-        """Whether all terms and all weights of this process are finite."""
-        return bool((self.first_bad == NEVER).all()) and self.is_finite()
+        """Whether all terms and all weights are finite, in all processes."""
+        sound = torch.tensor(int(bool((self.first_bad == NEVER).all()) and self.is_finite()), device=self.first_bad.device)
+        return bool(self.fabric.all_reduce(sound, reduce_op="min"))
 
     def is_finite(self) -> bool:
         """Whether all weights of this process are."""
