@@ -2,7 +2,8 @@
 
 from amortized.data.batches import Batches
 from amortized.data.columns import arrange
-from amortized.data.record import Data, Rows, Split, mean_and_scale, never_observed, sample_rows
+from amortized.data.moments import mean_and_scale, never_observed
+from amortized.data.record import Data, Rows, Split, sample_rows
 from amortized.data.sources import is_same, load
 from amortized.data.streams import LoaderBatches, to_batches
 from amortized.data.support import Support, describe

@@ -2,13 +2,13 @@
 
 A split is (x, context, labels, index), each of N rows; x stays in the compact type that it came in (8-bit images stay 8-bit)
 and becomes float32 when a batch is cut; NaN is a missing entry. Whatever offers `len`, `event_shape` and `fetch` is a split as
-well: that of a user's `Dataset` does, without holding anything in memory.
+well: that of a user's `Dataset` does, and that of data on the disk, without holding all of it in memory.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -96,6 +96,8 @@ class Data:
         notes: Sentences that a user should see.
         fingerprint: The start of the SHA-256 of the content, for the record of a run.
         rows_seen: Rows by which the support is judged where not all data are in memory.
+        judged: The support of data on the disk, by all of them.
+        window_mib: How many MiB of data on the disk are shuffled together; None of data that are not there.
     """
 
     name: str
@@ -110,6 +112,8 @@ class Data:
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
     rows_seen: Tensor | None = None
+    judged: Support | None = None
+    window_mib: int | None = None
 
     @property
     def event_shape(self) -> torch.Size:
@@ -123,12 +127,14 @@ class Data:
 
     @cached_property
     def has_missing(self) -> bool:
-        """Whether entries are missing in any split (of streamed data: in the first rows)."""
+        """Whether entries are missing in any split (of a `Dataset` or `DataLoader`: in the first rows)."""
         return any(map(is_incomplete, self.splits.values()))
 
     @cached_property
     def support(self) -> Support:
-        """Which values occur, in all splits together (of streamed data: in the first rows)."""
+        """Which values occur, in all splits together (of a `Dataset` or `DataLoader`: in the first rows)."""
+        if self.judged is not None:
+            return self.judged
         if self.rows_seen is not None:
             return describe(self.rows_seen, image=self.is_image)
         return describe(*(split.x for split in self.splits.values() if isinstance(split, Split)), image=self.is_image)
@@ -143,53 +149,3 @@ def sample_rows(split: Rows, n: int, seed: int = 0) -> dict[str, Any]:
     """At most `n` rows of a split, drawn without replacement by `seed`, in the split's order, raw (no transform)."""
     rows = torch.randperm(len(split), generator=generator(derive_seed(seed, "sample_rows")))[:n].sort().values
     return split.fetch(rows.to(split.x.device) if isinstance(split, Split) else rows)
-
-
-def mean_and_scale(split: Rows, how: Literal["columns", "global", "none"]) -> tuple[Tensor, Tensor]:
-    """The shift and the unit that standardize the observed entries of a training split: (x - shift) / unit.
-
-    Args:
-        split: The training split.
-        how: `columns` gives each entry its own mean and standard deviation; `global` gives all entries one of each;
-            `none` gives 0 and 1.
-
-    Returns:
-        shift and unit, float32 of the event's shape, computed in float64. The unit of what never varies is 1; the shift of what
-        is never observed is 0.
-    """
-    shape = split.event_shape
-    if how == "none":
-        return torch.zeros(shape), torch.ones(shape)
-    total, count = _sums(split, shape)
-    if how == "global":
-        total, count = total.sum().expand(shape), count.sum().expand(shape)
-    mean = total / count.clamp(min=1)
-    # The second pass takes squares about the mean: their sum loses no digits to cancellation.
-    squares, _ = _sums(split, shape, lambda x: (x - mean).square())
-    variance = (squares.sum().expand(shape) if how == "global" else squares) / count.clamp(min=1)
-    unit = torch.where(variance > 0, variance.sqrt(), 1.0)
-    return mean.to(torch.float32).contiguous(), unit.to(torch.float32).contiguous()
-
-
-def never_observed(split: Rows) -> Tensor:
-    """The entries that no row has, true or false of the event's shape."""
-    return _sums(split, split.event_shape)[1] == 0
-
-
-def _sums(split: Rows, shape: torch.Size, function: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
-    """The sum over the rows in which an entry is observed, and their number, both float64 of the event's shape."""
-    total, count = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
-    for x in map(function, _chunks(split)):
-        part = x.sum(0)
-        if part.isnan().any():
-            observed = ~x.isnan()
-            total, count = total + torch.where(observed, x, 0.0).sum(0), count + observed.sum(0)
-        else:
-            total, count = total + part, count + len(x)
-    return total, count
-
-
-def _chunks(split: Rows, size: int = 4096):
-    for rows in torch.arange(len(split)).split(size):
-        rows = rows.to(split.x.device) if isinstance(split, Split) else rows
-        yield split.fetch(rows)["x"].to("cpu", torch.float64)
