@@ -141,8 +141,8 @@ def as_finite(value: np.ndarray, columns: tuple[str, ...], first: int, dtype: np
         position = tuple(int(each) for each in np.argwhere(np.isinf(single))[0])
         where = place((position[0] + first, *position[1:]), columns)
         raise InputError(
-            f"array 'x' has a value that is not finite in float32: it is {value[position]} at {where}; remove that row, or give NaN"
-            " for what is missing."
+            f"array 'x' has a value that is not finite in float32: it is {value[position]} at {where}; remove that row, or give"
+            " NaN for what is missing."
         )
     return single
 

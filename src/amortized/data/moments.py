@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from amortized.data.record import Rows, Split
+from amortized.data.record import Rows, in_order
 
 EXACT_ROWS = 256
 """So many squares of bytes have a sum that float32 holds exactly."""
@@ -53,9 +53,7 @@ class Moments:
         """The moments of the rows of both."""
         count = self.count + other.count
         share, step = other.count / count.clamp(min=1), other.mean - self.mean
-        return Moments(
-            count, self.mean + step * share, self.squares + other.squares + step.square() * self.count * share
-        )
+        return Moments(count, self.mean + step * share, self.squares + other.squares + step.square() * self.count * share)
 
     def over_all(self) -> "Moments":
         """The same for every entry: the moments of all entries together."""
@@ -127,6 +125,5 @@ def _sums(split: Rows, shape: torch.Size, function: Callable[[Tensor], Tensor] =
 
 
 def _chunks(split: Rows, size: int = 4096):
-    for rows in torch.arange(len(split)).split(size):
-        rows = rows.to(split.x.device) if isinstance(split, Split) else rows
-        yield split.fetch(rows)["x"].to("cpu", torch.float64)
+    for batch in in_order(split, size):
+        yield batch["x"].to("cpu", torch.float64)

@@ -7,7 +7,7 @@ In a shard the files of one sample follow each other and share the name up to th
 import io
 import tarfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ class _Pictures(ABC):
         arrays: Labels.
     """
 
-    is_whole = False
-    columns = ()
+    files: Sequence[Path]
+    event_shape: tuple[int, ...]
+    arrays: Mapping[str, np.ndarray]
+    is_whole: bool = False
+    columns: tuple[str, ...] = ()
 
     def __init__(self, files: Sequence[Path], cuts: Sequence[int], run: int, arrays: dict[str, np.ndarray]):
         self.files, self.cuts, self.run, self.arrays = files, np.asarray(cuts, np.int64), run, arrays
@@ -114,7 +117,8 @@ class TarStore(_Pictures):
         mean = max(1.0, float(self._where[:, 1].mean()))
         if labels and len(labels) != cuts[-1]:
             raise InputError(
-                f"{len(labels):,} of the {cuts[-1]:,} images of '{paths[0].parent}' have a label; give all of them a .cls file, or none."
+                f"{len(labels):,} of the {cuts[-1]:,} images of '{paths[0].parent}' have a label; give all of them a .cls file,"
+                " or none."
             )
         super().__init__(paths, cuts, max(1, int(RUN_BYTES / mean)), {"y": _classes(labels)} if labels else {})
 
@@ -165,7 +169,7 @@ def _index(path: Path) -> tuple[np.ndarray, list[str]]:
             f"'{path}' cannot be read: it is truncated, compressed or no .tar file ({error}); write it again, uncompressed."
         ) from None
     if not where:
-        raise InputError(f"'{path}' holds no images; give samples with a file that ends in {', '.join(EXTENSIONS)}, or remove it.")
+        raise InputError(f"'{path}' holds no images; give samples with one of {', '.join(EXTENSIONS)}, or remove it.")
     if where[-1][0] + where[-1][1] > path.stat().st_size:
         raise InputError(f"'{path}' is truncated: it ends within image {len(where) - 1}; write it again.")
     if repeated := len(keys) - len(set(keys)):

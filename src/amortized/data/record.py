@@ -5,7 +5,8 @@ and becomes float32 when a batch is cut; NaN is a missing entry. Whatever offers
 well: that of a user's `Dataset` does, and that of data on the disk, without holding all of it in memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -72,6 +73,16 @@ class Split:
             batch["labels"] = self.labels.index_select(0, rows)
         return batch
 
+    def merged(self, others: Sequence[Rows]) -> "Split | None":
+        """The rows of all in the order of the array that they were cut from; None where that was not one."""
+        splits = [self, *(other for other in others if isinstance(other, Split))]
+        index = torch.cat([split.index for split in splits])
+        if len(splits) <= len(others) or len(index.unique()) < len(index):
+            return None
+        fields = [split.fetch(torch.arange(len(split), device=split.x.device)) for split in splits]
+        whole = Split(**concatenated(fields), has_missing=self.has_missing)
+        return Split(**whole.fetch(index.argsort()), has_missing=self.has_missing)
+
     def to(self, device: torch.device | str) -> "Split":
         """The split with every tensor on `device`."""
         labels = None if self.labels is None else self.labels.to(device)
@@ -125,6 +136,13 @@ class Data:
         """The three splits by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
+    def parts(self, split: str) -> list[Rows]:
+        """The rows of a split by name, or of "all", in the order of their source if they were cut from one; no empty ones."""
+        some = [rows for name, rows in self.splits.items() if split in (name, "all") and len(rows)]
+        merged = getattr(some[0], "merged", None) if len(some) > 1 else None
+        whole = None if merged is None else merged(some[1:])
+        return some if whole is None else [whole]
+
     @cached_property
     def has_missing(self) -> bool:
         """Whether entries are missing in any split (of a `Dataset` or `DataLoader`: in the first rows)."""
@@ -140,9 +158,27 @@ class Data:
         return describe(*(split.x for split in self.splits.values() if isinstance(split, Split)), image=self.is_image)
 
 
+def concatenated(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Raw batches, one after the other, as one."""
+    first = batches[0]
+    joined: dict[str, Any] = {name: torch.cat([batch[name] for batch in batches]) for name in first if name != "context"}
+    if "context" in first:
+        joined["context"] = {name: torch.cat([batch["context"][name] for batch in batches]) for name in first["context"]}
+    return joined
+
+
 def is_incomplete(split: Rows) -> bool:
     """Whether every batch of a split says which entries are observed; of streamed data, those with holes do in any case."""
     return getattr(split, "has_missing", False) or (isinstance(split, Split) and has_missing(split.x))
+
+
+def in_order(split: Rows, size: int = 4096) -> Iterator[dict[str, Any]]:
+    """The rows of a split in its order, raw (no transform), `size` at a time; what is on the disk is read once, and ahead."""
+    visit = getattr(split, "visit", None)
+    with nullcontext(split) if visit is None else visit(None) as source:
+        for begin in range(0, len(split), size):
+            rows = torch.arange(begin, min(begin + size, len(split)))
+            yield source.fetch(rows.to(split.x.device) if isinstance(split, Split) else rows)
 
 
 def sample_rows(split: Rows, n: int, seed: int = 0) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Parquet files by their row groups, the least of them that can be read.
 
-Several files, with the same columns, are one table. Columns that are named as labels or conditions are read whole, once; the others
-are the x of the rows. Needs the extra `tables`.
+Several files, with the same columns, are one table. Columns that are named as labels or conditions are read whole, once; the
+others are the x of the rows. Needs the extra `tables`.
 """
 
 import threading
@@ -27,7 +27,8 @@ class RowGroupStore:
         InputError: A file cannot be read, or has other columns than the first.
     """
 
-    is_whole = True
+    arrays: Mapping[str, np.ndarray]
+    is_whole: bool = True
 
     def __init__(self, paths: Sequence[Path], named: Collection[str]):
         try:
@@ -56,7 +57,7 @@ class RowGroupStore:
         self.cuts = np.cumsum([0, *sizes], dtype=np.int64)
         self.run = max(1, RUN_BYTES // row_bytes(self))
         kept = [name for name in names if name in named]
-        self.arrays: Mapping[str, np.ndarray] = {f"context_{name}": self._whole_column(name) for name in kept}
+        self.arrays = {f"context_{name}": self._whole_column(name) for name in kept}
 
     def __len__(self) -> int:
         """The number of rows."""

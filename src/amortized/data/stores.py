@@ -76,8 +76,10 @@ class RawStore:
         arrays: Other arrays, in memory.
     """
 
-    is_whole = False
-    columns = ()
+    files: Sequence[Path]
+    arrays: Mapping[str, np.ndarray]
+    is_whole: bool = False
+    columns: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -133,8 +135,8 @@ def open_npy(paths: Sequence[Path]) -> RawStore:
     for path, (_, other, kind) in zip(paths, headers, strict=True):
         if other[1:] != shape or kind != dtype:
             raise InputError(
-                f"shard '{path}' has rows of shape {other[1:]} and type {kind}, but those of '{paths[0]}' have {shape} and {dtype};"
-                " write all shards alike."
+                f"shard '{path}' has rows of shape {other[1:]} and type {kind}, but those of '{paths[0]}' have {shape} and"
+                f" {dtype}; write all shards alike."
             )
     extents = [Extent(path, offset, other[0]) for path, (offset, other, _) in zip(paths, headers, strict=True)]
     return RawStore(extents, shape, dtype)
@@ -191,12 +193,14 @@ def _header(path: Path) -> tuple[int, tuple[int, ...], np.dtype]:
         raise InputError(f"'{path}' is empty: its shape is {shape}; remove it, or give rows of at least 1 value.")
     needed, size = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, path.stat().st_size
     if size < needed:
-        raise InputError(f"'{path}' is truncated: it has {size:,} bytes of the {needed:,} that its header tells of; write it again.")
+        raise InputError(
+            f"'{path}' is truncated: it has {size:,} of the {needed:,} bytes that its header tells of; write it again."
+        )
     return offset, shape, dtype
 
 
 def _fill(file: BinaryIO, rows: np.ndarray, path: Path) -> None:
-    rest = memoryview(rows.view(np.uint8).reshape(-1))
+    rest = memoryview(rows.view(np.uint8).reshape(-1))  # pyright: ignore[reportArgumentType]
     while rest:
         count = file.readinto(rest)  # pyright: ignore[reportAttributeAccessIssue]
         if not count:

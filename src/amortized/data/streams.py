@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from amortized.data.arrays import SPLITS, compact
-from amortized.data.assemble import assemble, channels_first_note
+from amortized.data.assemble import assemble
 from amortized.data.batches import Batches, check_batch_size, check_world, finish, share
 from amortized.data.missing import has_missing, mark, missing_note, with_holes
+from amortized.data.notes import channels_first_note
 from amortized.data.randomness import Stream
 from amortized.data.record import Data, Rows, Split
 from amortized.data.splits import check_fractions, divide

@@ -1,16 +1,16 @@
 """Data larger than memory: rows on the disk, seen through windows that are read ahead.
 
-The rows of a store are cut into runs of neighbors, and the runs, not the rows, are divided into training, validation and test data.
-Reading neighbors together is what a disk is good at; but training needs a random order. Both are had by two shuffles: an epoch
-permutes the runs, takes as many as fill a *window* into memory, and permutes the rows within the window. With a window of W
-rows, the rows of one batch come from W rows of random runs all over the file. The order is a pure function of (seed, epoch) and of the window's
-size, and is known without reading anything: so a run that resumes in the middle begins to read there, and processes that share
-the batches see together what one would see.
+The rows of a store are cut into runs of neighbors, and the runs, not the rows, are divided into training, validation and test
+data. Reading neighbors together is what a disk is good at; but training needs a random order. Both are had by two shuffles: an
+epoch permutes the runs, takes as many as fill a *window* into memory, and permutes the rows within the window. So the rows of a
+batch come from random runs all over the file. The order is a pure function of (seed, epoch) and of the window's size, and is
+known without reading anything: a run that resumes in the middle begins to read there, and processes that share the batches
+see together what one would see.
 
 A window is a `Split` in memory, and batches are cut from it as from any other; while it is used, the next one is read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from amortized.data.ahead import ahead
 from amortized.data.arrays import as_finite
 from amortized.data.moments import Moments
 from amortized.data.randomness import generator
-from amortized.data.record import Split
+from amortized.data.record import Rows, Split, concatenated
 from amortized.data.stores import Store, row_bytes
 from amortized.seeds import derive_seed
 
@@ -100,8 +100,9 @@ class StreamedSplit:
         run = np.searchsorted(places, wanted, side="right") - 1
         source = self.runs.begin[run] + wanted - places[run]
         cuts = np.flatnonzero(np.diff(self.runs.piece[run])) + 1
-        parts = [self._held(part) for part in np.split(source, cuts)] if len(source) else []
-        return _joined(parts or [self._empty()]).fetch(torch.from_numpy(back.reshape(-1)))
+        parts = [self._held(part) for part in np.split(source, cuts)] if len(source) else [self.read(wanted)]
+        whole = Split(**concatenated([part.fetch(torch.arange(len(part))) for part in parts]))
+        return whole.fetch(torch.from_numpy(back.reshape(-1)))
 
     def visit(self, seed: int | None, *, start: int = 0, device: torch.device | str | None = None) -> "Visit":
         """One pass over all rows, in the order that `seed` draws or, without one, in that of the store.
@@ -112,6 +113,21 @@ class StreamedSplit:
             device: Where the windows are put.
         """
         return Visit(self, seed, start, device)
+
+    def merged(self, others: Sequence[Rows]) -> "StreamedSplit | None":
+        """The rows of all in the order of their store; None where that is not one."""
+        same = [self, *(other for other in others if isinstance(other, StreamedSplit) and other.store is self.store)]
+        if len(same) <= len(others):
+            return None
+        begin, end, piece = (np.concatenate([getattr(each.runs, name) for each in same]) for name in ("begin", "end", "piece"))
+        return replace(self, runs=Runs(begin, end, piece).take(np.argsort(begin)), moments=None)
+
+    def own_context(self) -> dict[str, Tensor]:
+        """The conditions of its rows."""
+        is_own = torch.zeros(len(self.store), dtype=torch.bool)
+        for begin, end in zip(self.runs.begin.tolist(), self.runs.end.tolist(), strict=True):
+            is_own[begin:end] = True
+        return {name: _widened(values[is_own]) for name, values in self.context.items()}
 
     def with_columns(self, order: list[int]) -> "StreamedSplit":
         """The split with the columns of these positions."""
@@ -160,9 +176,6 @@ class StreamedSplit:
         labels = None if self.labels is None else _widened(self.labels[torch.from_numpy(index)])
         return Split(torch.from_numpy(x), torch.from_numpy(index), context, labels, self.has_missing)
 
-    def _empty(self) -> Split:
-        return self._split(np.empty((0, *self.store.event_shape), self.store.dtype), np.empty(0, np.int64))
-
 
 class Visit:
     """One pass over a split, whose rows are numbered by their places in the order of the pass.
@@ -189,7 +202,7 @@ class Visit:
                 until = min(last, self._end)
                 parts.append(self._window.fetch(self._order[first - self._begin : until - self._begin]))
                 first = until
-        return parts[0] if len(parts) == 1 else _concatenated(parts)
+        return parts[0] if len(parts) == 1 else concatenated(parts)
 
     def close(self) -> None:
         """End the reading ahead."""
@@ -238,18 +251,3 @@ def plan_windows(split: StreamedSplit, seed: int | None) -> tuple[list[NDArray[n
 
 def _widened(values: Tensor) -> Tensor:
     return values if values.is_floating_point() else values.to(torch.int64)
-
-
-def _joined(splits: list[Split]) -> Split:
-    whole = _concatenated([split.fetch(torch.arange(len(split))) for split in splits])
-    return Split(**whole)
-
-
-def _concatenated(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Batches one after the other as one."""
-    first = batches[0]
-    joined = {name: torch.cat([batch[name] for batch in batches]) for name in first if name != "context"}
-    if "context" in first:
-        context = {name: torch.cat([batch["context"][name] for batch in batches]) for name in first["context"]}
-        joined["context"] = context
-    return joined
