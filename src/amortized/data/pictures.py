@@ -158,11 +158,11 @@ def _index(path: Path) -> tuple[np.ndarray, list[str]]:
         with tarfile.open(path, "r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # pyright: ignore[reportAttributeAccessIssue]  # which would keep all of them
-                key, _, kind = _key(member.name)
-                if member.isfile() and f".{kind}" in EXTENSIONS:
+                key, kind = _key(member.name)
+                if member.isfile() and kind.endswith(EXTENSIONS):
                     where.append((member.offset_data, member.size))
                     keys.append(key)
-                elif member.isfile() and kind == "cls":
+                elif member.isfile() and kind == ".cls":
                     labels[key] = _text(archive, member, path)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(
@@ -170,17 +170,16 @@ def _index(path: Path) -> tuple[np.ndarray, list[str]]:
         ) from None
     if not where:
         raise InputError(f"'{path}' holds no images; give samples with one of {', '.join(EXTENSIONS)}, or remove it.")
-    if where[-1][0] + where[-1][1] > path.stat().st_size:
-        raise InputError(f"'{path}' is truncated: it ends within image {len(where) - 1}; write it again.")
     if repeated := len(keys) - len(set(keys)):
         raise InputError(f"'{path}' has {repeated} samples of more than one image; give one image per sample.")
     return np.asarray(where, np.int64), [labels[key] for key in keys if key in labels]
 
 
-def _key(name: str) -> tuple[str, str, str]:
+def _key(name: str) -> tuple[str, str]:
+    """The name of the sample that a file belongs to, and what it is of it."""
     folder, _, base = name.rpartition("/")
     key, dot, kind = base.partition(".")
-    return f"{folder}/{key}", dot, kind.lower()
+    return f"{folder}/{key}", dot + kind.lower()
 
 
 def _text(archive: Any, member: Any, path: Path) -> str:
