@@ -61,4 +61,10 @@ def test_limits_of_the_process(system, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_sizes_in_words():
-    assert [in_words(size) for size in (12, 21_600, 999_000, 4.1e9, 5e12)] == ["12 bytes", "21.6 kB", "999 kB", "4.1 GB", "5.0 TB"]
+    assert [in_words(size) for size in (12, 21_600, 999_000, 4.1e9, 5e12)] == [
+        "12 bytes",
+        "21.6 kB",
+        "999 kB",
+        "4.1 GB",
+        "5.0 TB",
+    ]

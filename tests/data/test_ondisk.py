@@ -11,7 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
-from amortized.data import Data, StreamedSplit, arrange, in_order, load, mean_and_scale, memory, never_observed, shards, to_batches
+from amortized.data import (
+    Data,
+    StreamedSplit,
+    arrange,
+    in_order,
+    load,
+    mean_and_scale,
+    memory,
+    never_observed,
+    shards,
+    to_batches,
+)
 from amortized.data.ondisk import choose_window, from_disk
 from amortized.errors import InputError
 
@@ -357,7 +368,10 @@ def test_row_groups_that_memory_does_not_hold_are_refused(tmp_path: Path, monkey
 
 def test_a_file_that_is_removed_or_cut_while_it_is_read_is_named(tmp_path: Path):
     path = npy(tmp_path)
-    for spoil, message in ((lambda: path.write_bytes(path.read_bytes()[:9000]), "was cut while"), (path.unlink, "can no longer be read")):
+    for spoil, message in (
+        (lambda: path.write_bytes(path.read_bytes()[:9000]), "was cut while"),
+        (path.unlink, "can no longer be read"),
+    ):
         data = load(npy(tmp_path), **ON)
         spoil()
         with pytest.raises(InputError, match=message):

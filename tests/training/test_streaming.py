@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from amortized import InputError, fit, load_run
+from amortized import InputError, fit, fitting, load_run
 from amortized.data import windows
+from amortized.recipes import load_data, make_recipe, plan
 from amortized.training import loop
 from amortized.training.checkpoints import read_tensors
 
@@ -116,6 +118,18 @@ def test_where_the_data_are_is_kept_with_the_run(images: str, tmp_path: Path, mo
     assert fit(resume=tmp_path / "held", steps=45, quiet=True).outcome.steps == 45  # pyright: ignore[reportOptionalMemberAccess]
 
 
+def test_processes_that_chose_differently_follow_the_first(images: str):
+    options = {name: value for name, value in SMALL.items() if name != "quiet"} | {"data.source": images}
+    own = make_recipe([], options | {"data.window_mib": 2})
+    made = plan(own, load_data(own))
+    fabric: Any = SimpleNamespace(broadcast=lambda choice: ("on", 1), device=torch.device("cpu"))
+    agreed = fitting._agreed(fabric, made, None, None, None)
+    assert agreed.recipe.data.window_mib == 1
+    assert agreed.train.split.window < made.train.split.window  # pyright: ignore[reportAttributeAccessIssue]
+    fabric.broadcast = lambda choice: choice
+    assert fitting._agreed(fabric, made, None, None, None) is made
+
+
 def test_data_that_changed_are_refused(images: str, tmp_path: Path):
     fit(images, out=tmp_path / "run", **SMALL)
     x = np.load(images)
@@ -199,13 +213,17 @@ def test_two_processes_end_where_one_ends(images: str, tmp_path: Path):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell how much is resident")
 def test_resident_memory_is_flat_as_the_data_grow(tmp_path: Path):
     peaks = []
-    for rows in (20_000, 160_000):
-        shape = (rows, 784)  # 16 MB and 125 MB, in windows of 4 MiB
+    for rows in (60_000, 240_000):
+        shape = (rows, 784)  # 47 MB and 188 MB, in windows of 4 MiB
         x = np.lib.format.open_memmap(tmp_path / f"{rows}.npy", mode="w+", dtype=np.uint8, shape=shape)
         x[:, :2] = 1
         x.flush()
         found = subprocess.run(
-            [sys.executable, "-c", RESIDENT, str(tmp_path / f"{rows}.npy")], capture_output=True, text=True, check=True, timeout=90
+            [sys.executable, "-c", RESIDENT, str(tmp_path / f"{rows}.npy")],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=90,
         )
         peaks.append(int(found.stdout) * 1024)
-    assert peaks[1] - peaks[0] < 8 * 2**20  # a file of 110 MB more; what malloc keeps differs by a few MiB from run to run
+    assert peaks[1] - peaks[0] < 16 * 2**20  # of 141 MB more on the disk; what malloc keeps differs by some MiB from run to run
