@@ -1,6 +1,6 @@
 """Training on data that stay on the disk, beside the same training on data in memory.
 
-An MLP VAE 784-400-400-40 with a Bernoulli likelihood and Adam, at batches of 128 bytes-valued rows, fitted through `Batches` by the
+An MLP VAE 784-400-400-40 with a Bernoulli likelihood and Adam, at batches of 128 rows of bytes, fitted through `Batches` by the
 loop of `amortized fit`. Each job returns a function that takes so many steps and returns the number of examples.
 
     python benchmarks/jobs_streaming.py [--rounds 7] [--steps 300] [--threads 2] [--data big.npy]
