@@ -5,7 +5,7 @@ A run that a signal or a crash ended goes on from its folder, to the same bits.
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -13,12 +13,15 @@ from amortized.errors import InputError
 from amortized.folder import Folder
 from amortized.models import Model
 from amortized.objectives import Objective
-from amortized.recipes import Recipe, dotted, file_layer, load_data, make_recipe, named, plan, read_yaml
+from amortized.recipes import Plan, Recipe, dotted, file_layer, load_data, make_recipe, named, plan, read_yaml
 from amortized.runs import Run
 from amortized.training import prepare, start
 from amortized.training import train as run_loop
 from amortized.training.checkpoints import state_tensors, write_tensors
 from amortized.training.progress import Silent
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SUMMARY_SAMPLES = 10
 """Posterior samples of the evidence that is computed at the end of every fit; `evaluate` takes more."""
@@ -165,11 +168,11 @@ def _start(
 ) -> Run:
     """Plan, write what describes the run, train, and write what came of it."""
     fabric = prepare(recipe.training)
-    whole = load_data(recipe, data)
+    first = fabric.global_rank == 0
+    whole = load_data(recipe, data, say=print if first and not quiet else None)
     if resumed and folder is not None and folder.has_other_data(whole):
         raise InputError(f"the data '{whole.name}' changed since this run began; restore them, or fit a new run on them.")
     made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
-    first = fabric.global_rank == 0
     if first and not quiet:
         for note in made.notes:
             print(note[:1].upper() + note[1:])
@@ -179,6 +182,7 @@ def _start(
         folder.write_model_description(made.recipe, made.spec)
         folder.write_environment(seed=recipe.seed, data=whole.name, fingerprint=whole.fingerprint, device=str(fabric.device))
     start(fabric)  # the other processes begin only when nothing is left to be refused
+    made = _agreed(fabric, made, data, model, objective)
     fabric.barrier()
     outcome = run_loop(
         made.model,
@@ -201,3 +205,13 @@ def _start(
     if outcome.finished and is_unknown and len(whole.test):
         run.evaluate(samples=SUMMARY_SAMPLES, seed=recipe.seed)
     return run
+
+
+def _agreed(fabric: "Fabric", made: Plan, data: Any, model: Model | None, objective: Objective | None) -> Plan:
+    """The plan, with the data where the first process has them: what is free, by which that is chosen, may differ by process."""
+    own = (made.recipe.data.stream, made.recipe.data.window_mib)
+    stream, window = fabric.broadcast(own)
+    if own == (stream, window):
+        return made
+    recipe = make_recipe([made.recipe.model_dump()], {"data.stream": stream, "data.window_mib": window})
+    return plan(recipe, load_data(recipe, data), model=model, objective=objective, device=fabric.device)

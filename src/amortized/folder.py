@@ -172,7 +172,7 @@ class Folder:
         write_json(self.environment, entry)
 
     def has_other_data(self, data: Data) -> bool:
-        """Whether data are not those that the run was fitted on; of streamed data only the first rows are known, so never."""
+        """Whether data are not those that the run was fitted on; of a `Dataset` only the first rows are known, so never."""
         if data.rows_seen is not None or not self.environment.exists():
             return False
         return read_json(self.environment).get("fingerprint", data.fingerprint) != data.fingerprint

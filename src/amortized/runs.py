@@ -20,7 +20,7 @@ from amortized.models import LatentModel, Model
 from amortized.processes import is_first
 from amortized.recipes import Recipe, Spec, known_transform, load_data, load_other, make_batches
 from amortized.seeds import derive_seed
-from amortized.tasks.running import check_count
+from amortized.tasks.running import check_count, pick
 from amortized.terms import Batch
 from amortized.training import Outcome
 from amortized.training.checkpoints import state_tensors, write_tensors
@@ -153,12 +153,13 @@ class Run:
 
         The pairs are drawn by `seed`, without replacement.
         """
-        batch = self.rows(data, split)
-        if len(batch) < 2 * n:
-            raise InputError(f"{n} pairs need {2 * n} data; there are {len(batch)}; ask for fewer with n.")
-        order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(derive_seed(seed, "pairs")))
-        begin, end = order[:n], order[n : 2 * n]
-        return tasks.interpolate(self.model, batch.rows(begin), batch.rows(end), steps=steps, path=path, seed=seed).numpy()
+        count = sum(map(len, self.batches(data, split)[1]))
+        if count < 2 * n:
+            raise InputError(f"{n} pairs need {2 * n} data; there are {count}; ask for fewer with n.")
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "pairs")))[: 2 * n]
+        batch = pick(self.batches(data, split)[1], order)
+        begin, end = batch.rows(slice(n)), batch.rows(slice(n, 2 * n))
+        return tasks.interpolate(self.model, begin, end, steps=steps, path=path, seed=seed).numpy()
 
     def traverse(
         self,
@@ -229,12 +230,9 @@ class Run:
         taken: list[Batch] = []
         for batch in self.batches(data, split)[1]:
             taken.append(batch)
-            if split != "all" and n is not None and sum(map(len, taken)) >= n:
+            if n is not None and sum(map(len, taken)) >= n:
                 break
-        joined = Batch.join(taken)
-        if split == "all" and joined.index is not None and len(joined.index.unique()) == len(joined):
-            joined = joined.rows(joined.index.argsort())  # the splits were cut from one source, whose order this is
-        return joined.rows(slice(n))
+        return Batch.join(taken).rows(slice(n))
 
     def batches(self, data: Any = None, split: str = "test") -> tuple[str, list[Batch] | Any]:
         """The name of a split, or "given data", and its batches as the model sees them in evaluation.
@@ -249,7 +247,7 @@ class Run:
         name = split if own is not None else f"{split} of {whole.name}"
         if own is None and not (len(whole.valid) or len(whole.test)):
             name, split = whole.name, "train"
-        parts = [rows for part, rows in whole.splits.items() if split in (part, "all") and len(rows)]
+        parts = whole.parts(split)
         if not parts:
             raise InputError(f"the {split} split of '{whole.name}' is empty; name another split.")
         if tuple(whole.event_shape) != self.spec.event_shape:
@@ -284,7 +282,7 @@ class Run:
         """The data that the run was fitted on, where they are asked for; None for others, or for a source that changed since."""
         if data is not None and not is_same(data, self.recipe.data.source):
             return None
-        whole = load_data(self.recipe, self.source)
+        whole = load_data(self.recipe, self.source, judged=False)
         if self.folder is None or not self.folder.has_other_data(whole):
             return whole
         if data is None:

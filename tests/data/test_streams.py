@@ -59,6 +59,12 @@ def test_a_dataset_is_split_by_row_and_read_by_number():
     assert data.support.kind == "real"
 
 
+def test_the_splits_together_are_the_dataset_in_its_order():
+    (whole,) = load(Noisy()).parts("all")
+    assert whole.fetch(torch.arange(40))["index"].tolist() == list(range(40))
+    assert len(load({"train": Noisy(), "test": Noisy()}).parts("all")) == 3
+
+
 def test_items_may_be_dicts_with_conditions():
     batch = next(training(Named()).epoch(0))
     torch.testing.assert_close(batch["context"]["dose"].float(), batch["x"][:, 0] / 40)

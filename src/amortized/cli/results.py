@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,9 @@ def _rounded(run: "Run", made: "Imputation", x: "np.ndarray") -> "Iterator[str]"
 def _errors(run: "Run", made: "Imputation", draws: "np.ndarray") -> "Iterator[str]":
     """How far M draws (M, N, *event) are from the truth where that was hidden, beside the training means."""
     import numpy as np
+    import torch
+
+    from amortized.data import Moments
 
     if made.truth is None or not made.hidden.any():
         return
@@ -113,13 +117,13 @@ def _errors(run: "Run", made: "Imputation", draws: "np.ndarray") -> "Iterator[st
         yield f"Share {what} that is right: {(draws == made.truth)[:, made.hidden].mean():.3f}."
         return
     try:
-        train = run.rows(split="train").x.cpu().numpy()
+        train = reduce(Moments.joined, (Moments.of(batch.x.cpu()) for batch in run.batches(split="train")[1]))
+        whose = "the training"
     except InputError:  # data that were handed over in Python are not in the run's folder
-        train = made.truth
-    mean, spread = (statistic(train, axis=0, dtype=np.float64) for statistic in (np.nanmean, np.nanstd))
+        train, whose = Moments.of(torch.from_numpy(made.truth)), "these data's own"
+    mean, spread = train.mean.numpy(), (train.squares / train.count.clamp(min=1)).sqrt().numpy()
     unit = 1.0 if run.spec.is_image else np.where(spread > 0, spread, 1.0)
     error, baseline = (np.square((x - made.truth) / unit)[made.hidden].mean() for x in (draws.mean(0), mean))
-    whose = "these data's own" if train is made.truth else "the training"
     units = "" if run.spec.is_image else ", each column in units of its standard deviation"
     yield f"Mean squared error {what}: {error:.4g}; by {whose} means {baseline:.4g}{units}."
 

@@ -2,11 +2,13 @@
 
 from amortized.data.batches import Batches
 from amortized.data.columns import arrange
-from amortized.data.record import Data, Rows, Split, mean_and_scale, never_observed, sample_rows
+from amortized.data.moments import Moments, mean_and_scale, never_observed
+from amortized.data.record import Data, Rows, Split, in_order, sample_rows
 from amortized.data.sources import is_same, load
 from amortized.data.streams import LoaderBatches, to_batches
 from amortized.data.support import Support, describe
 from amortized.data.transforms import Corruption, Masking, Noise, SaltPepper, Transform, make_transform
+from amortized.data.windows import StreamedSplit
 
 __all__ = [
     "Batches",
@@ -14,14 +16,17 @@ __all__ = [
     "Data",
     "LoaderBatches",
     "Masking",
+    "Moments",
     "Noise",
     "Rows",
     "SaltPepper",
     "Split",
+    "StreamedSplit",
     "Support",
     "Transform",
     "arrange",
     "describe",
+    "in_order",
     "is_same",
     "load",
     "make_transform",

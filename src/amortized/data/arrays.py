@@ -127,6 +127,26 @@ def _as_float32(value: np.ndarray, name: str, columns: tuple[str, ...], missing:
     return single
 
 
+def as_finite(value: np.ndarray, columns: tuple[str, ...], first: int, dtype: np.dtype) -> np.ndarray:
+    """Rows of x from number `first` on, floats as float32 and other numbers as `dtype`; NaN is what is missing.
+
+    Raises:
+        InputError: A value is infinite in float32.
+    """
+    if value.dtype.kind != "f":
+        return value.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        single = value.astype(np.float32, copy=False)
+    if np.isinf(single).any():
+        position = tuple(int(each) for each in np.argwhere(np.isinf(single))[0])
+        where = place((position[0] + first, *position[1:]), columns)
+        raise InputError(
+            f"array 'x' has a value that is not finite in float32: it is {value[position]} at {where}; remove that row, or give"
+            " NaN for what is missing."
+        )
+    return single
+
+
 def first_rounded(value: np.ndarray) -> tuple[int, ...] | None:
     """Where the first whole number stands that is another one in float32; None where there is none."""
     low, high = (float(end.reduce(value, axis=None)) for end in (np.fmin, np.fmax))

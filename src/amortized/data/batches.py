@@ -4,9 +4,12 @@ The order of an epoch is a permutation drawn from a generator seeded by (seed, e
 rows, and rank r of w processes the r-th contiguous w-th of that run. So a run that resumes at step s skips s runs at no cost and
 sees the same batches, and w processes together see what one process sees. Fresh noise comes from a generator
 of its own, seeded by (seed, epoch, step, rank); torch's global generator is left alone.
+
+Rows on the disk have an order of their own (`windows.py`), of which the same holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from amortized.data.missing import has_missing, mark
 from amortized.data.randomness import Stream, generator
 from amortized.data.record import Rows, Split, is_incomplete
 from amortized.data.transforms import Transform
+from amortized.data.windows import StreamedSplit
 from amortized.errors import InputError
 from amortized.seeds import derive_seed
 
@@ -77,29 +81,35 @@ class Batches:
             InputError: `batch_size` is no multiple of `world`.
         """
         check_world(self.batch_size, world)
-        order = self._order(number)
-        for step in range(start, len(self)):
-            rows = share(order[step * self.batch_size : (step + 1) * self.batch_size], rank, world, equal=self.shuffle)
-            if len(rows):
-                yield self._cut(rows, derive_seed(self.seed, "noise", number, step, rank))
+        size, total = self.batch_size, len(self.split)
+        with self._pass(number, start * size) as (source, order):
+            for step in range(start, len(self)):
+                rows = share(order(step * size, min((step + 1) * size, total)), rank, world, equal=self.shuffle)
+                if len(rows):
+                    yield self._cut(source, rows, derive_seed(self.seed, "noise", number, step, rank))
 
-    def _order(self, number: int) -> Tensor:
+    @contextmanager
+    def _pass(self, number: int, start: int) -> Iterator[tuple[Any, Callable[[int, int], Tensor]]]:
+        """What rows are fetched from in an epoch, and by which numbers those at two places of the order, and between, are."""
+        seed = derive_seed(self.seed, "order", number) if self.shuffle else None
+        if isinstance(self.split, StreamedSplit):
+            with self.split.visit(seed, start=start, device=self.device) as visit:
+                yield visit, torch.arange  # the rows of a visit are numbered by their places
+            return
         n = len(self.split)
-        if not self.shuffle:
-            order = torch.arange(n)
-        else:
-            order = torch.randperm(n, generator=generator(derive_seed(self.seed, "order", number)))
-        return order.to(self.split.x.device) if isinstance(self.split, Split) else order
+        order = torch.arange(n) if seed is None else torch.randperm(n, generator=generator(seed))
+        order = order.to(self.split.x.device) if isinstance(self.split, Split) else order
+        yield self.split, lambda begin, end: order[begin:end]
 
-    def _cut(self, rows: Tensor, seed: int) -> dict[str, Any]:
+    def _cut(self, source: Any, rows: Tensor, seed: int) -> dict[str, Any]:
+        fresh = None if self.frozen else seed
         if self._in_memory:
-            batch = self.split.fetch(rows)
-            batch = mark(batch) if self.has_missing else batch
-            return finish(batch, self.transform, None if self.frozen else seed, None)
-        with Stream(seed).active():
-            batch = self.split.fetch(rows)
+            batch = source.fetch(rows)
+            return finish(mark(batch) if self.has_missing else batch, self.transform, fresh, None)
+        with nullcontext() if isinstance(self.split, StreamedSplit) else Stream(seed).active():
+            batch = source.fetch(rows)
         batch = mark(batch) if self.has_missing or has_missing(batch["x"]) else batch
-        return finish(batch, self.transform, None if self.frozen else seed, self.device)
+        return finish(batch, self.transform, fresh, self.device)
 
 
 def finish(

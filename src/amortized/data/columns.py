@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from amortized.data.record import Data, Split
+from amortized.data.windows import StreamedSplit
 from amortized.errors import InputError
 
 
@@ -32,8 +33,11 @@ def arrange(data: Data, columns: Sequence[str]) -> Data:
     order = [position for _, position in sorted(zip(_sorted(columns), _sorted(data.columns), strict=True))]
     parts = {}
     for name, part in data.splits.items():
-        assert isinstance(part, Split)  # what is streamed has no names
-        parts[name] = replace(part, x=part.x[:, order])
+        if isinstance(part, StreamedSplit):
+            parts[name] = part.with_columns(order)
+        else:
+            assert isinstance(part, Split)  # the rows of a `Dataset` have no names
+            parts[name] = replace(part, x=part.x[:, order])
     return replace(data, **parts, columns=columns)
 
 

@@ -6,6 +6,7 @@ animation the first frame is taken.
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,20 +22,31 @@ def read_folder(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: No images, something that is no image, or images of more than one size or mode.
     """
-    parts = {f"{split}_": folder / split for split in SPLITS if (folder / split).is_dir()} or {"": folder}
+    parts, classes = find(folder)
+    reference, arrays = next(found for found in parts.values() if found)[0][0], {}
+    first = _read(reference)
+    for split, found in parts.items():
+        prefix = f"{split}_" if split else ""
+        arrays[f"{prefix}x"] = np.stack([_same(path, _read(path), reference, first) for path, _ in found])
+        if classes:
+            arrays[f"{prefix}y"] = np.asarray([classes.index(label) for _, label in found if label is not None])
+    return {**arrays, "class_names": np.asarray(classes)} if classes else arrays
+
+
+def find(folder: Path) -> tuple[dict[str, list[tuple[Path, str | None]]], list[str]]:
+    """The images of a folder by split ("" where it has none), each with its class or None; and the names of all classes.
+
+    Raises:
+        InputError: There are none, or something that is none.
+    """
+    parts = {split: folder / split for split in SPLITS if (folder / split).is_dir()} or {"": folder}
     if "" not in parts:
         _refuse_strangers(folder, set(SPLITS))
-    files = {prefix: _files(part) for prefix, part in parts.items()}
-    found = [path for paths in files.values() for path, _ in paths]
+    files = {split: _files(part) for split, part in parts.items()}
+    found = [path for paths in files.values() for path in paths]
     if not found:
         raise InputError(f"folder '{folder}' holds no images; give files that end in {', '.join(EXTENSIONS)}.")
-    classes = sorted({label for paths in files.values() for _, label in paths if label is not None})
-    arrays, reference = {}, (found[0], _read(found[0]))
-    for prefix, paths in files.items():
-        arrays[f"{prefix}x"] = np.stack([_same(path, _read(path), *reference) for path, _ in paths])
-        if classes:
-            arrays[f"{prefix}y"] = np.asarray([classes.index(label) for _, label in paths if label is not None])
-    return {**arrays, "class_names": np.asarray(classes)} if classes else arrays
+    return files, sorted({label for _, label in found if label is not None})
 
 
 def _files(folder: Path) -> list[tuple[Path, str | None]]:
@@ -66,25 +78,35 @@ def _image(path: Path) -> Path:
 
 
 def _read(path: Path) -> np.ndarray:
+    return decode(path, f"'{path}'")
+
+
+def decode(source: Path | BinaryIO, name: str) -> np.ndarray:
+    """The pixels of an image: (H, W) uint8 of a grey one, int32 of one with 16 bits, else (H, W, 3) uint8.
+
+    Raises:
+        InputError: It is none; the message calls it `name`.
+    """
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             grey = image.mode in ("1", "L", "LA", "I;16", "I")
             if image.mode in ("I;16", "I"):
                 return np.asarray(image).astype(np.int32)
             return np.asarray(image.convert("L" if grey else "RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"'{path}' cannot be read as an image ({error}); save it again or move it out of the folder.") from None
+        raise InputError(f"{name} cannot be read as an image ({error}); save it again or move it out of the folder.") from None
 
 
 def _same(path: Path, image: np.ndarray, first: Path, reference: np.ndarray) -> np.ndarray:
     if image.shape != reference.shape:
         raise InputError(
-            f"'{path}' is {_described(image)}, but '{first}' is {_described(reference)}; bring all images to one size and mode."
+            f"'{path}' is {described(image)}, but '{first}' is {described(reference)}; bring all images to one size and mode."
         )
     return image
 
 
-def _described(image: np.ndarray) -> str:
+def described(image: np.ndarray) -> str:
+    """The size and mode of an image in words."""
     return f"{image.shape[1]} x {image.shape[0]} {'grey' if image.ndim == 2 else 'color'}"

@@ -2,13 +2,14 @@
 
 A split is (x, context, labels, index), each of N rows; x stays in the compact type that it came in (8-bit images stay 8-bit)
 and becomes float32 when a batch is cut; NaN is a missing entry. Whatever offers `len`, `event_shape` and `fetch` is a split as
-well: that of a user's `Dataset` does, without holding anything in memory.
+well: that of a user's `Dataset` does, and that of data on the disk, without holding all of it in memory.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -72,6 +73,16 @@ class Split:
             batch["labels"] = self.labels.index_select(0, rows)
         return batch
 
+    def merged(self, others: Sequence[Rows]) -> "Split | None":
+        """The rows of all in the order of the array that they were cut from; None where that was not one."""
+        splits = [self, *(other for other in others if isinstance(other, Split))]
+        index = torch.cat([split.index for split in splits])
+        if len(splits) <= len(others) or len(index.unique()) < len(index):
+            return None
+        fields = [split.fetch(torch.arange(len(split), device=split.x.device)) for split in splits]
+        whole = Split(**concatenated(fields), has_missing=self.has_missing)
+        return Split(**whole.fetch(index.argsort()), has_missing=self.has_missing)
+
     def to(self, device: torch.device | str) -> "Split":
         """The split with every tensor on `device`."""
         labels = None if self.labels is None else self.labels.to(device)
@@ -96,6 +107,8 @@ class Data:
         notes: Sentences that a user should see.
         fingerprint: The start of the SHA-256 of the content, for the record of a run.
         rows_seen: Rows by which the support is judged where not all data are in memory.
+        judged: The support of data on the disk, by all of them.
+        window_mib: How many MiB of data on the disk are shuffled together; None of data that are not there.
     """
 
     name: str
@@ -110,6 +123,8 @@ class Data:
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
     rows_seen: Tensor | None = None
+    judged: Support | None = None
+    window_mib: int | None = None
 
     @property
     def event_shape(self) -> torch.Size:
@@ -121,17 +136,35 @@ class Data:
         """The three splits by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
+    def parts(self, split: str) -> list[Rows]:
+        """The rows of a split by name, or of "all", in the order of their source if they were cut from one; no empty ones."""
+        some = [rows for name, rows in self.splits.items() if split in (name, "all") and len(rows)]
+        merged = getattr(some[0], "merged", None) if len(some) > 1 else None
+        whole = None if merged is None else merged(some[1:])
+        return some if whole is None else [whole]
+
     @cached_property
     def has_missing(self) -> bool:
-        """Whether entries are missing in any split (of streamed data: in the first rows)."""
+        """Whether entries are missing in any split (of a `Dataset` or `DataLoader`: in the first rows)."""
         return any(map(is_incomplete, self.splits.values()))
 
     @cached_property
     def support(self) -> Support:
-        """Which values occur, in all splits together (of streamed data: in the first rows)."""
+        """Which values occur, in all splits together (of a `Dataset` or `DataLoader`: in the first rows)."""
+        if self.judged is not None:
+            return self.judged
         if self.rows_seen is not None:
             return describe(self.rows_seen, image=self.is_image)
         return describe(*(split.x for split in self.splits.values() if isinstance(split, Split)), image=self.is_image)
+
+
+def concatenated(batches: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Raw batches, one after the other, as one."""
+    first = batches[0]
+    joined: dict[str, Any] = {name: torch.cat([batch[name] for batch in batches]) for name in first if name != "context"}
+    if "context" in first:
+        joined["context"] = {name: torch.cat([batch["context"][name] for batch in batches]) for name in first["context"]}
+    return joined
 
 
 def is_incomplete(split: Rows) -> bool:
@@ -139,57 +172,16 @@ def is_incomplete(split: Rows) -> bool:
     return getattr(split, "has_missing", False) or (isinstance(split, Split) and has_missing(split.x))
 
 
+def in_order(split: Rows, size: int = 4096) -> Iterator[dict[str, Any]]:
+    """The rows of a split in its order, raw (no transform), `size` at a time; what is on the disk is read once, and ahead."""
+    visit = getattr(split, "visit", None)
+    with nullcontext(split) if visit is None else visit(None) as source:
+        for begin in range(0, len(split), size):
+            rows = torch.arange(begin, min(begin + size, len(split)))
+            yield source.fetch(rows.to(split.x.device) if isinstance(split, Split) else rows)
+
+
 def sample_rows(split: Rows, n: int, seed: int = 0) -> dict[str, Any]:
     """At most `n` rows of a split, drawn without replacement by `seed`, in the split's order, raw (no transform)."""
     rows = torch.randperm(len(split), generator=generator(derive_seed(seed, "sample_rows")))[:n].sort().values
     return split.fetch(rows.to(split.x.device) if isinstance(split, Split) else rows)
-
-
-def mean_and_scale(split: Rows, how: Literal["columns", "global", "none"]) -> tuple[Tensor, Tensor]:
-    """The shift and the unit that standardize the observed entries of a training split: (x - shift) / unit.
-
-    Args:
-        split: The training split.
-        how: `columns` gives each entry its own mean and standard deviation; `global` gives all entries one of each;
-            `none` gives 0 and 1.
-
-    Returns:
-        shift and unit, float32 of the event's shape, computed in float64. The unit of what never varies is 1; the shift of what
-        is never observed is 0.
-    """
-    shape = split.event_shape
-    if how == "none":
-        return torch.zeros(shape), torch.ones(shape)
-    total, count = _sums(split, shape)
-    if how == "global":
-        total, count = total.sum().expand(shape), count.sum().expand(shape)
-    mean = total / count.clamp(min=1)
-    # The second pass takes squares about the mean: their sum loses no digits to cancellation.
-    squares, _ = _sums(split, shape, lambda x: (x - mean).square())
-    variance = (squares.sum().expand(shape) if how == "global" else squares) / count.clamp(min=1)
-    unit = torch.where(variance > 0, variance.sqrt(), 1.0)
-    return mean.to(torch.float32).contiguous(), unit.to(torch.float32).contiguous()
-
-
-def never_observed(split: Rows) -> Tensor:
-    """The entries that no row has, true or false of the event's shape."""
-    return _sums(split, split.event_shape)[1] == 0
-
-
-def _sums(split: Rows, shape: torch.Size, function: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
-    """The sum over the rows in which an entry is observed, and their number, both float64 of the event's shape."""
-    total, count = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
-    for x in map(function, _chunks(split)):
-        part = x.sum(0)
-        if part.isnan().any():
-            observed = ~x.isnan()
-            total, count = total + torch.where(observed, x, 0.0).sum(0), count + observed.sum(0)
-        else:
-            total, count = total + part, count + len(x)
-    return total, count
-
-
-def _chunks(split: Rows, size: int = 4096):
-    for rows in torch.arange(len(split)).split(size):
-        rows = rows.to(split.x.device) if isinstance(split, Split) else rows
-        yield split.fetch(rows)["x"].to("cpu", torch.float64)

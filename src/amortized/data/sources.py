@@ -1,7 +1,8 @@
 """Sources: what a user may call data, and the one function that takes it.
 
 A name, a path, arrays, a table, a folder of images, a torch `Dataset` or a `DataLoader`. All but the last two become a dict of
-named arrays (`arrays.py`), and then a `Data` in memory (`assemble.py`).
+named arrays (`arrays.py`), and then a `Data` in memory (`assemble.py`); or, where memory does not hold them, a `Data` whose rows
+stay on the disk (`shards.py`, `ondisk.py`).
 """
 
 import os
@@ -14,13 +15,17 @@ import numpy as np
 from amortized.data.arrays import from_memory, read_npz
 from amortized.data.assemble import assemble
 from amortized.data.images import read_folder
+from amortized.data.looking import Say
+from amortized.data.ondisk import from_disk
 from amortized.data.record import Data
+from amortized.data.shards import Streaming, find_on_disk, stays
 from amortized.data.streams import from_torch, is_torch_source
 from amortized.data.tables import from_frame, is_frame, read_csv, read_parquet
 from amortized.errors import InputError, nearest
 
 VARIABLE = "AMORTIZED_DATA"
 _READERS = {".npz": read_npz, ".npy": read_npz, ".csv": read_csv, ".parquet": read_parquet}
+_FORMATS = (*_READERS, ".tar")
 
 
 def load(
@@ -32,20 +37,28 @@ def load(
     splits: Sequence[float] = (0.8, 0.1, 0.1),
     seed: int = 0,
     least_rows: int = 2,
+    stream: Streaming = "auto",
+    window_mib: int | None = None,
+    judged: bool = True,
+    say: Say | None = None,
 ) -> Data:
     """Load data from anything that holds them.
 
     Args:
         source: The name `digits`, or that of a file or folder in the folder that the environment variable AMORTIZED_DATA
-            names; a path to `.npz`, `.npy`, `.csv`, `.parquet` or a folder of images; an array, a tensor, a pair (x, y), a dict
-            of arrays named as in an `.npz`, a DataFrame; a `torch.utils.data.Dataset` or `DataLoader`, or a dict of those
-            under `train`, `valid`, `test`.
+            names; a path to `.npz`, `.npy`, `.csv`, `.parquet`, `.tar`, or to a folder of images or of shards; an array, a memory
+            map, a tensor, a pair (x, y), a dict of arrays named as in an `.npz`, a DataFrame; a `torch.utils.data.Dataset` or
+            `DataLoader`, or a dict of those under `train`, `valid`, `test`.
         labels: One class per row: an array, or the name of a column or an array of the source (by default `y`).
         context: What to condition on: names of columns or arrays of the source (`label` is `y`), or a dict of arrays.
         name: What to call the data; by default the source's own name.
         splits: The fractions of train, valid and test, for splits that the source does not bring.
         seed: Which division into splits.
         least_rows: How many rows there must be to train on: two to learn a distribution, one to use it.
+        stream: Whether data that lie on the disk stay there: `on`, `off`, or `auto`, where they would not fit into memory.
+        window_mib: How many MiB of data that stream are shuffled together; None chooses by the memory that is free.
+        judged: Whether all data that stream are looked through, as a fit needs.
+        say: Is told in a sentence what takes long.
 
     Returns:
         The data set, with its splits.
@@ -64,17 +77,18 @@ def load(
                 "labels and context of a Dataset or DataLoader come with its items: give dicts with 'labels', 'context'."
             )
         return from_torch(source, name=name or "dataset", splits=splits, seed=seed, least_rows=least_rows)
-    arrays, found_name, is_image = _arrays(source, labels, context)
-    return assemble(
-        arrays,
-        name=name or found_name,
-        labels=labels,
-        context=context,
-        splits=splits,
-        seed=seed,
-        is_image=is_image,
-        least_rows=least_rows,
-    )
+    named = _named_columns(labels, context)
+    given = _find(source) if isinstance(source, str | os.PathLike) and source != "digits" else source
+    found = find_on_disk(given, named, stream)
+    how: dict[str, Any] = {"labels": labels, "context": context, "splits": splits, "seed": seed, "least_rows": least_rows}
+    if found is not None and stays(found, stream, given):
+        own = name or _name_of(given)
+        options = {"window_mib": window_mib, "judged": judged, "say": say}
+        return from_disk(found.stores, name=own, shared=found.shared, is_image=found.is_image, **how, **options)
+    if found is not None and found.is_only_so:
+        return assemble(found.arrays(), name=name or _name_of(given), is_image=found.is_image, **how)
+    arrays, is_image = _arrays(given, named)
+    return assemble(arrays, name=name or _name_of(given), is_image=is_image, **how)
 
 
 def is_same(source: Any, other: Any) -> bool:
@@ -93,26 +107,34 @@ def _located(source: str | os.PathLike) -> str | Path:
     return "digits" if source == "digits" else _find(source).resolve()
 
 
-def _arrays(source: Any, labels: Any, context: Any) -> tuple[dict[str, np.ndarray], str, bool | None]:
+def _named_columns(labels: Any, context: Any) -> list[str]:
+    """The columns that are asked for by name, and so are no part of x."""
     roles = context.values() if isinstance(context, Mapping) else [context] if isinstance(context, str) else context
-    named = [role for role in (labels, *roles) if isinstance(role, str)]
+    return [role for role in (labels, *roles) if isinstance(role, str)]
+
+
+def _name_of(source: Any) -> str:
+    if isinstance(source, Path):
+        return source.name if source.is_dir() else source.stem
+    return "digits" if isinstance(source, str) else "table" if is_frame(source) else "array"
+
+
+def _arrays(source: Any, named: Sequence[str]) -> tuple[dict[str, np.ndarray], bool | None]:
+    """The arrays of a source in memory, and whether they are known to be images."""
     if is_frame(source):
-        return from_frame(source, named), "table", None
-    if not isinstance(source, (str, os.PathLike)):
-        return from_memory(source), "array", None
-    if source == "digits":
-        return _digits(), "digits", True
-    path = _find(source)
-    if path.is_dir():
-        return read_folder(path), path.name, True
-    reader = _READERS.get(path.suffix.lower())
+        return from_frame(source, named), None
+    if isinstance(source, str):
+        return _digits(), True
+    if not isinstance(source, Path):
+        return from_memory(source), None
+    if source.is_dir():
+        return read_folder(source), True
+    reader = _READERS.get(source.suffix.lower())
     if reader is None:
         raise InputError(
-            f"'{path}' ends in '{path.suffix}', which is no known format; give {', '.join(_READERS)} or a folder of images."
+            f"'{source}' ends in '{source.suffix}', which is no known format; give {', '.join(_FORMATS)} or a folder of images."
         )
-    if reader is read_npz:
-        return read_npz(path), path.stem, None
-    return reader(path, named), path.stem, None
+    return (reader(source) if reader is read_npz else reader(source, named)), None
 
 
 def _find(source: str | os.PathLike) -> Path:
@@ -133,7 +155,7 @@ def _named(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{VARIABLE} names '{folder}', which is no folder; set it to the folder of your data files.")
     return {
-        path.stem: path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir() or path.suffix.lower() in _READERS
+        path.stem: path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir() or path.suffix.lower() in _FORMATS
     }
 
 

@@ -8,7 +8,7 @@ run sees the same rows.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from amortized.data.arrays import SPLITS, compact
-from amortized.data.assemble import assemble, channels_first_note
+from amortized.data.assemble import assemble
 from amortized.data.batches import Batches, check_batch_size, check_world, finish, share
 from amortized.data.missing import has_missing, mark, missing_note, with_holes
+from amortized.data.notes import channels_first_note
 from amortized.data.randomness import Stream
 from amortized.data.record import Data, Rows, Split
 from amortized.data.splits import check_fractions, divide
@@ -47,6 +48,14 @@ class DatasetSplit:
         """The rows of these numbers, read one by one."""
         positions = self.positions[rows.cpu()]
         return as_batch(_collated([self.dataset[int(position)] for position in positions]), positions)
+
+    def merged(self, others: Sequence[Rows]) -> "DatasetSplit | None":
+        """The rows of all in the order of their dataset; None where that is not one, or has a row twice."""
+        same = [self, *(other for other in others if isinstance(other, DatasetSplit) and other.dataset is self.dataset)]
+        positions = torch.cat([split.positions for split in same])
+        if len(same) <= len(others) or len(positions.unique()) < len(positions):
+            return None
+        return replace(self, positions=positions.sort().values)
 
 
 @dataclass(frozen=True)

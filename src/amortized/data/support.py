@@ -72,10 +72,11 @@ def describe(*arrays: Tensor, image: bool | None = None) -> Support:
     extremes = [torch.aminmax(array) for array in arrays]
     low, high = min(float(pair.min) for pair in extremes), max(float(pair.max) for pair in extremes)
     whole = all(_is_whole(array) for array in arrays)
-    return _judge(low, high, whole, image)
+    return judge(low, high, whole, image)
 
 
-def _judge(low: float, high: float, whole: bool, image: bool) -> Support:
+def judge(low: float, high: float, whole: bool, image: bool) -> Support:
+    """The support of values from `low` to `high`, `whole` numbers or not, of an `image` or a table."""
     span = f"{low:g} to {high:g}"
     if whole and low >= 0 and high <= 1:
         return Support("binary", 2, low, high, "every value is 0 or 1")

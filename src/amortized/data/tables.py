@@ -16,7 +16,7 @@ import numpy as np
 from amortized.data.missing import is_hole
 from amortized.errors import InputError
 
-_EXTRA = "pip install 'amortized[tables]'"
+EXTRA = "pip install 'amortized[tables]'"
 _WIDEST = {"b": np.bool_, "u": np.uint64, "i": np.int64, "f": np.float64}
 
 
@@ -60,7 +60,7 @@ def read_parquet(path: Path, named: Collection[str]) -> dict[str, np.ndarray]:
         import pandas
         import pyarrow
     except ImportError as error:
-        raise InputError(f"reading '{path}' needs {error.name}; install it by: {_EXTRA}") from None
+        raise InputError(f"reading '{path}' needs {error.name}; install it by: {EXTRA}") from None
     try:
         frame = pandas.read_parquet(path)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
@@ -76,11 +76,12 @@ def is_frame(source: Any) -> bool:
 def from_frame(frame: Any, named: Collection[str]) -> dict[str, np.ndarray]:
     """The arrays of a DataFrame."""
     names = [str(name) for name in frame.columns]
-    columns = [_column(frame.iloc[:, position]) for position in range(len(names))]
+    columns = [from_series(frame.iloc[:, position]) for position in range(len(names))]
     return _arrays(names, columns, named, "the table")
 
 
-def _column(series: Any) -> np.ndarray:
+def from_series(series: Any) -> np.ndarray:
+    """The array of a column of a DataFrame: numbers, NaN where one is missing, or text."""
     missing = series.isna().to_numpy()
     if series.dtype.kind in _WIDEST:
         # A nullable integer column has no NaN of its own; as floats its holes are like any other.
@@ -98,7 +99,7 @@ def _arrays(names: Sequence[str], columns: Sequence[np.ndarray], named: Collecti
     if repeated:
         raise InputError(f"column '{min(repeated)}' occurs more than once in {where}; rename one of them.")
     arrays = {f"context_{name}": column for name, column in zip(names, columns, strict=True) if name in named}
-    data = [(name, _numbers(name, column)) for name, column in zip(names, columns, strict=True) if name not in named]
+    data = [(name, as_numbers(name, column)) for name, column in zip(names, columns, strict=True) if name not in named]
     if not data:
         raise InputError(f"every column of {where} is named as labels or context; leave at least one to be modeled.")
     return {
@@ -108,7 +109,12 @@ def _arrays(names: Sequence[str], columns: Sequence[np.ndarray], named: Collecti
     }
 
 
-def _numbers(name: str, column: np.ndarray) -> np.ndarray:
+def as_numbers(name: str, column: np.ndarray, first: int = 0) -> np.ndarray:
+    """The numbers of a column, whose first cell stands at row `first`; holes are NaN.
+
+    Raises:
+        InputError: A cell is no number.
+    """
     if column.dtype.kind in "buif":
         return column
     numbers = np.full(len(column), np.nan)
@@ -117,7 +123,7 @@ def _numbers(name: str, column: np.ndarray) -> np.ndarray:
             numbers[row] = float(cell)
         elif not is_hole(cell):
             raise InputError(
-                f"column '{name}' needs numbers; it has '{cell}' at row {row}. Name it as a class by labels='{name}'"
+                f"column '{name}' needs numbers; it has '{cell}' at row {first + row}. Name it as a class by labels='{name}'"
                 f" or context=['{name}'], or leave the column out."
             )
     return numbers

@@ -74,7 +74,7 @@ class Likelihood(nn.Module, ABC):
             observed: Of the shape of x, true where the value counts.
         """
         if self.kind in KINDS:
-            check_support(self.kind, x, name=name, observed=observed, **self.sizes)
+            check_support(self.kind, x, name=name, observed=observed, rows=None, **self.sizes)
 
     @abstractmethod
     def initialize(self, mean: Tensor) -> None:

@@ -34,6 +34,7 @@ def check_support(
     levels: int | None = None,
     classes: int | None = None,
     observed: Tensor | None = None,
+    rows: Tensor | None = None,
 ) -> None:
     """Refuse data that a likelihood cannot score.
 
@@ -44,6 +45,7 @@ def check_support(
         levels: The number of grey levels.
         classes: The number of classes.
         observed: Of the shape of x, true where the value counts.
+        rows: (N,) what number each row has, where that is not its position.
 
     Raises:
         InputError: A value is outside the support; the message names the first one, its place, and what would fit.
@@ -55,9 +57,9 @@ def check_support(
     if not outside.any():
         return
     index = tuple(int(i) for i in torch.unravel_index(outside.flatten().byte().argmax(), x.shape))
-    value = x[index].item()
+    value, row = x[index].item(), index[0] if rows is None else int(rows[index[0]])
     raise InputError(
-        f"likelihood '{kind}' needs {_values(kind, levels, classes)}; array '{name}' has {value} at {_place(index)}."
+        f"likelihood '{kind}' needs {_values(kind, levels, classes)}; array '{name}' has {value} at {_place((row, *index[1:]))}."
         f" {_way_out(kind, x, levels, classes, observed)}"
     )
 

@@ -1,5 +1,7 @@
 """What a recipe leaves open is chosen from the data and from the other parts, and what does not fit is refused."""
 
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import torch
@@ -8,6 +10,7 @@ from amortized.data import (
     Data,
     Split,
     Transform,
+    in_order,
     never_observed,
 )
 from amortized.errors import InputError
@@ -77,10 +80,24 @@ def check_data(likelihood: Any, data: Data, transform: Transform) -> None:
         check_support(likelihood.kind, torch.tensor([[support.low, support.high, *middle]]))
         return
     sizes = {name: value for name in ("levels", "classes") if (value := getattr(likelihood, name, None)) is not None}
+    if data.window_mib is not None:
+        _check_streamed(likelihood.kind, data, sizes)
+        return
     seen = [("x", data.rows_seen)] if data.rows_seen is not None else []
     seen += [(f"{name}_x", split.x) for name, split in data.splits.items() if isinstance(split, Split) and len(split)]
     for name, x in seen:
         check_support(likelihood.kind, x, name=name, observed=~x.isnan() if data.has_missing else None, **sizes)
+
+
+def _check_streamed(kind: str, data: Data, sizes: dict[str, Any]) -> None:
+    """Refuse data on the disk; where their range does not say that all are scored, they are read for one that is not."""
+    support = data.support
+    fraction = [support.low + 0.5] if support.kind in ("unit", "real") else []
+    with suppress(InputError):
+        check_support(kind, torch.tensor([[support.low, support.high, *fraction]]), **sizes)
+        return
+    for batch in chain.from_iterable(map(in_order, data.parts("all"))):
+        check_support(kind, batch["x"], observed=~batch["x"].isnan(), rows=batch["index"], **sizes)
 
 
 def check_holes(model: Model, data: Data) -> None:

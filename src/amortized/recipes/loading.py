@@ -1,5 +1,6 @@
 """The data of a recipe: those that a model is fitted on, and others that it meets later."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,8 +11,15 @@ from amortized.errors import InputError, NotThereError
 from amortized.recipes.recipe import Recipe
 
 
-def load_data(recipe: Recipe, source: Any = None) -> Data:
-    """The data that a recipe describes, from its own source or from one handed over."""
+def load_data(recipe: Recipe, source: Any = None, *, judged: bool = True, say: Callable[[str], None] | None = None) -> Data:
+    """The data that a recipe describes, from its own source or from one handed over.
+
+    Args:
+        recipe: The description.
+        source: What is handed over.
+        judged: Whether all data that stream are looked through, as a fit needs; without, they can be used.
+        say: Is told in a sentence what takes long.
+    """
     description = recipe.data
     source = description.source if source is None else source
     if isinstance(source, Data):
@@ -19,7 +27,15 @@ def load_data(recipe: Recipe, source: Any = None) -> Data:
     if source is None:
         raise InputError("this run's data were handed over in Python, and are not in its folder; give them again.")
     return datasets.load(
-        source, labels=description.labels, context=description.context, splits=description.splits, seed=recipe.seed
+        source,
+        labels=description.labels,
+        context=description.context,
+        splits=description.splits,
+        seed=recipe.seed,
+        stream=description.stream,
+        window_mib=description.window_mib,
+        judged=judged,
+        say=say,
     )
 
 
@@ -30,7 +46,7 @@ def load_other(recipe: Recipe, source: Any) -> Data:
     """
     if isinstance(source, Data):
         return source
-    given: dict[str, Any] = {"splits": (1.0, 0.0, 0.0), "seed": recipe.seed, "least_rows": 1}
+    given: dict[str, Any] = {"splits": (1.0, 0.0, 0.0), "seed": recipe.seed, "least_rows": 1, "judged": False}
     if is_torch_source(source):
         return datasets.load(source, **given)
     if recipe.data.labels is not None:

@@ -67,6 +67,7 @@ def plan(
     Raises:
         InputError: The recipe's parts do not fit each other or the data.
     """
+    recipe = _with_place(recipe, data)
     transform = data_transform(recipe, data)
     spec = describe_data(data, transform)
     train = make_batches(data.train, recipe, transform, device=device, training=True)
@@ -98,6 +99,14 @@ def plan(
         recipe = make_recipe([recipe.model_dump()], {"training.patience": None})
         notes = (*notes, "There are no validation data: training goes on to its end, and the last weights are kept.")
     return Plan(recipe, spec, model, objective, train, valid, notes)
+
+
+def _with_place(recipe: Recipe, data: Data) -> Recipe:
+    """The recipe with where the data are held: their order and their splits depend on it, so a run that goes on must keep it."""
+    if recipe.data.source is None and data.window_mib is None:
+        return recipe
+    place = {"data.stream": "off" if data.window_mib is None else "on", "data.window_mib": data.window_mib}
+    return make_recipe([recipe.model_dump()], place)
 
 
 def _setting(recipe: Recipe, model: Model, steps_per_epoch: int, rows: int) -> Setting:

@@ -40,6 +40,10 @@ def _as_names(value: Any) -> Any:
     return tuple(map(_as_name, value or ())) if value is None or isinstance(value, list | tuple) else value
 
 
+def _as_switch(value: Any) -> Any:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off as true and false
+
+
 Name = Annotated[str, BeforeValidator(_as_name)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
 """Names, as a list or as text with commas."""
@@ -115,6 +119,11 @@ class DataDescription(Description):
     """Length of an embedding."""
     labels: Name | None = None
     """The column or array that holds the labels; `y` where there is one."""
+    stream: Annotated[Literal["auto", "on", "off"], BeforeValidator(_as_switch)] = "auto"
+    """Leave the data on the disk and stream them: "auto" where memory would not hold them."""
+    window_mib: Size | None = None
+    """How many MiB of data that stream are shuffled together, two of which are in memory; chosen by what is free where none is
+    given."""
 
 
 class ModelDescription(Description):

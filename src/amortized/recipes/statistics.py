@@ -13,8 +13,10 @@ from amortized.data import (
     LoaderBatches,
     Rows,
     Split,
+    StreamedSplit,
     Support,
     Transform,
+    in_order,
     make_transform,
     mean_and_scale,
     sample_rows,
@@ -54,7 +56,12 @@ def describe_data(data: Data, transform: Transform) -> Spec:
     support = transform.support
     levels = support.levels if support.levels is not None else int(support.high) + 1 if support.kind == "counts" else None
     train = data.train
-    context = train.context if isinstance(train, Split) else sample_rows(train, EVALUATION_BATCH).get("context", {})
+    if isinstance(train, Split):
+        context = train.context
+    elif isinstance(train, StreamedSplit):
+        context = train.own_context()
+    else:
+        context = sample_rows(train, EVALUATION_BATCH).get("context", {})
     conditions = {name: _condition(values, data.context_names.get(name, ())) for name, values in context.items()}
     return Spec(
         tuple(data.event_shape),
@@ -97,8 +104,8 @@ def _condition(values: Tensor, names: Sequence[str]) -> Condition:
 def _frequencies(rows: Rows, classes: int) -> Tensor:
     """(*event, classes) of the observed codes; even where none was observed."""
     total = torch.zeros(*rows.event_shape, classes)
-    for numbers in torch.arange(len(rows)).split(EVALUATION_BATCH):
-        x = rows.fetch(numbers)["x"]
+    for batch in in_order(rows, EVALUATION_BATCH):
+        x = batch["x"]
         missing = x.isnan()
         codes = torch.nn.functional.one_hot(torch.where(missing, 0, x).long(), classes)
         total += torch.where(missing.unsqueeze(-1), 0, codes).sum(0)

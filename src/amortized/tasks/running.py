@@ -23,6 +23,17 @@ def chunks(batches: Batch | Tensor | Iterable[Batch | Tensor], model: Model, cop
             yield batch.rows(slice(start, start + size)).to(device)
 
 
+def pick(batches: Iterable[Batch], places: Tensor) -> Batch:
+    """The data at these places, in the order of the places; of the others no more than a batch is held."""
+    (ascending, order), first, taken = places.sort(), 0, []
+    for batch in batches:
+        chosen = ascending[(ascending >= first) & (ascending < first + len(batch))] - first
+        taken.append(batch.rows(chosen.to(batch.x.device)))
+        first += len(batch)
+    joined = Batch.join(taken)
+    return joined.rows(order.argsort().to(joined.x.device))
+
+
 def check_count(name: str, count: object, way_out: str) -> None:
     """Refuse what is no positive integer."""
     if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:  # pyright: ignore[reportOperatorIssue]
