@@ -90,18 +90,9 @@ class Run:
         name, batches = self.batches(data, split)
         first = list(islice(batches := iter(batches), 1))
         is_discrete = any(tasks.is_discrete(self.model, batch) for batch in first)
-        dimensions = self.model.event_shape.numel() if is_discrete else None
-        batches = chain(first, batches)
-        evidence = evaluate(
-            self.model,
-            batches,
-            samples=samples,
-            seed=seed,
-            split=name,
-            dimensions=dimensions,
-            precision=precision,
-            progress=progress,
-        )
+        dimensions, batches = self.model.event_shape.numel() if is_discrete else None, chain(first, batches)
+        how: dict[str, Any] = {"samples": samples, "seed": seed, "precision": precision, "progress": progress}
+        evidence = evaluate(self.model, batches, split=name, dimensions=dimensions, **how)
         self.metrics[name] = {key: asdict(metric) for key, metric in evidence.metrics.items()}
         if self.folder is not None and is_first():
             self.folder.write_metrics({name: self.metrics[name]})

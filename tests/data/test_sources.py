@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from amortized.data import Data, Split, load
+from amortized.data import Data, Split, load, sources
 from amortized.errors import InputError
 
 ROWS = np.arange(24.0).reshape(12, 2) / 7
@@ -266,3 +266,16 @@ def test_mnist_has_its_official_test_split(monkeypatch):
     assert isinstance(data.test, Split)
     assert data.test.x.double().mean().item() == pytest.approx(33.791, abs=5e-4)
     assert data.support.levels == 256
+
+
+def test_the_digits_are_scikit_learns_whichever_way_they_are_read(monkeypatch: pytest.MonkeyPatch):
+    from sklearn.datasets import load_digits
+
+    reference = load_digits()
+    ways = [sources._digits()]
+    monkeypatch.setattr(sources, "find_spec", lambda _: None)
+    ways.append(sources._digits())
+    for arrays in ways:
+        assert np.array_equal(arrays["x"], reference.images)
+        assert np.array_equal(arrays["y"], reference.target)
+        assert arrays["y"].dtype == reference.target.dtype

@@ -63,8 +63,12 @@ class Watch:
         Raises:
             NotFiniteError: One is not finite; on an accelerator that is noticed a few steps later.
         """
-        self.first_bad = torch.where(means.isfinite(), self.first_bad, self.first_bad.clamp(max=step))
-        if self.fabric.device.type == "cpu" or step % LOOK_EVERY == 0:
+        is_at_hand = self.fabric.device.type == "cpu"
+        if not is_at_hand or not all(map(math.isfinite, means.tolist())):
+            self.first_bad = torch.where(means.isfinite(), self.first_bad, self.first_bad.clamp(max=step))
+        elif self.fabric.world_size == 1:
+            return  # all is well, and there is nobody else to hear of
+        if is_at_hand or step % LOOK_EVERY == 0:
             self.look()
 
     def look(self) -> None:
