@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from amortized import InputError, fit, load_run
+from amortized import InputError, fit, load_run, processes
 from amortized.runs import Run
 from amortized.training import Settings
 from amortized.training.checkpoints import read_checkpoint, read_tensors
@@ -290,6 +290,41 @@ def test_the_evidence_does_not_depend_on_the_number_of_processes(table: str, tmp
                 same = torch.equal(value.nan_to_num(-1), found[name].nan_to_num(-1)) if isinstance(value, torch.Tensor) else False
                 assert same or value == found[name], name
     assert (tmp_path / "run" / "metrics.json").read_bytes() == metrics
+
+
+def test_from_the_command_line_the_first_process_alone_writes_and_prints(tmp_path: Path):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def command(*words: str, torchrun: bool) -> str:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if torchrun else []
+        line = [sys.executable, *launcher, "-m", "amortized", *words, "--accelerator", "cpu"]
+        done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    small = ("--latent-dim", "2", "--epochs", "1", "--out")
+    shown = command("fit", "digits", *small, "a", "--devices", "2", torchrun=False)
+    assert shown.count("Training on 2 processes") == shown.count("The run is in a") == 1
+    shown = command("fit", "digits", *small, "b", "--strategy", "fsdp", torchrun=True)  # which knows how many it has started
+    assert shown.count("Training on 2 processes") == 1
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+    of_two = command("evaluate", "a", "--samples", "20", "--devices", "2", torchrun=False)
+    assert of_two == command("evaluate", "a", "--samples", "20", torchrun=False)
+    assert of_two.count("test split") == 1
+
+
+def test_cores_are_shared_and_given_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    monkeypatch.setattr(processes, "_cores", lambda: 8)
+    for before, share in ((8, 4), (3, 3)):  # fewer than the share is what somebody chose
+        torch.set_num_threads(before)
+        with processes.working_together():
+            assert torch.get_num_threads() == share
+        assert torch.get_num_threads() == before
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    with processes.working_together():
+        assert torch.get_num_threads() == 3
 
 
 @pytest.mark.slow
