@@ -7,6 +7,8 @@ loop of `amortized fit`. Each job returns a function that takes so many steps an
 """
 
 import argparse
+import atexit
+import os
 import statistics
 import tempfile
 import time
@@ -23,20 +25,27 @@ from amortized.training import Settings, train
 from amortized.training.progress import Silent
 
 EVENT, HIDDEN, LATENT, BATCH = 784, 400, 40, 128
-ROWS = 400_000
+ROWS = 5_120_000
+HELD = 40_000
+"""Rows of the same data in memory."""
+
 WINDOW_MIB = 32
 """What is chosen where one GB of memory may be used."""
 
+LIMIT = 10**9
+"""Bytes of memory that the process may use, the system's copies of the file's pages included."""
+
 
 def train_streaming(threads: int, path: Path | None = None) -> Callable[[int], int]:
-    """Train on rows of a file, by default of 314 MB in ten windows."""
+    """Train on rows of a file, by default of 4.0 GB, in memory of 1 GB."""
     path = path or _written()
+    _limit_memory()
     return _job(load(path, stream="on", window_mib=WINDOW_MIB, splits=(1, 0, 0), judged=False).train, threads)
 
 
 def train_in_memory(threads: int) -> Callable[[int], int]:
     """Train on rows in memory, as they always were."""
-    return _job(load(_rows(ROWS // 10), splits=(1, 0, 0)).train, threads)
+    return _job(load(_rows(HELD), splits=(1, 0, 0)).train, threads)
 
 
 def _rows(count: int) -> np.ndarray:
@@ -46,7 +55,7 @@ def _rows(count: int) -> np.ndarray:
 def _written() -> Path:
     """A file that is removed when the process ends."""
     folder = Path(_FOLDER.name)
-    part, path = _rows(ROWS // 10), folder / "rows.npy"
+    part, path = _rows(HELD), folder / "rows.npy"
     file = np.lib.format.open_memmap(path, "w+", np.uint8, (ROWS, EVENT))
     for start in range(0, ROWS, len(part)):
         file[start : start + len(part)] = part
@@ -55,6 +64,28 @@ def _written() -> Path:
 
 
 _FOLDER = tempfile.TemporaryDirectory()
+
+
+def _limit_memory() -> None:
+    """Put this process into a control group of its own, which it leaves, and removes, at its end."""
+    roots = [root for root in map(Path, ("/sys/fs/cgroup/memory", "/sys/fs/cgroup")) if (root / "cgroup.procs").exists()]
+    if not roots:
+        raise RuntimeError("a limit of memory needs control groups, which this system does not show")
+    root = roots[0]
+    group = root / f"amortized-{os.getpid()}"
+    try:
+        group.mkdir()
+        names = ("memory.limit_in_bytes", "memory.max")
+        next(path for path in map(group.joinpath, names) if path.exists()).write_text(str(LIMIT))
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+    except (OSError, StopIteration) as error:
+        raise RuntimeError(f"a limit of memory needs a control group, and '{group}' cannot be made ({error})") from error
+
+    def leave() -> None:
+        (root / "cgroup.procs").write_text(str(os.getpid()))
+        group.rmdir()
+
+    atexit.register(leave)
 
 
 def _job(rows: Rows, threads: int) -> Callable[[int], int]:
