@@ -18,6 +18,7 @@ from amortized.runs import Run
 from amortized.training import prepare, start
 from amortized.training import train as run_loop
 from amortized.training.checkpoints import state_tensors, write_tensors
+from amortized.training.compiling import check_compiling
 from amortized.training.progress import Silent
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def _start(
     if resumed and folder is not None and folder.has_other_data(whole):
         raise InputError(f"the data '{whole.name}' changed since this run began; restore them, or fit a new run on them.")
     made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
+    check_compiling(made.recipe.training, made.model, made.objective, fabric.device)
     if first and not quiet:
         for note in made.notes:
             print(note[:1].upper() + note[1:])

@@ -7,7 +7,8 @@ Memory. A step allocates and frees the same tensors as the one before. The C lib
 has to fill every page with zeros when it is asked for again: of a step of a few milliseconds that can be a third. So freed memory
 is kept while a run lasts (`mallopt`, where the C library has it).
 
-Both settings are those of the process: they hold while the context lasts.
+Both settings are those of the process, and hold while the context lasts. After it the first is what it was, and the C library
+keeps up to 64 MiB of freed memory, the most to which it would have gone by itself, and no longer adjusts that.
 """
 
 import ctypes

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -271,7 +272,7 @@ def test_mnist_has_its_official_test_split(monkeypatch):
 def test_the_digits_are_scikit_learns_whichever_way_they_are_read(monkeypatch: pytest.MonkeyPatch):
     from sklearn.datasets import load_digits
 
-    reference = load_digits()
+    reference: Any = load_digits()
     ways = [sources._digits()]
     monkeypatch.setattr(sources, "find_spec", lambda _: None)
     ways.append(sources._digits())

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import amortized as am
 from amortized import InputError
@@ -135,6 +136,17 @@ def test_a_step_of_the_common_kinds_is_one_graph(prior: str, objective: Objectiv
     values, _ = traced(fields, {})
     torch.manual_seed(0)
     torch.testing.assert_close(values, module(fields, {})[0])
+
+
+def test_a_batch_of_another_shape_takes_the_plain_path():
+    x = (torch.rand(60, 12, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    plain, fast = model_of(), model_of()
+    for model, mode in ((plain, "off"), (fast, "on")):
+        loader = DataLoader(
+            TensorDataset(x), batch_sampler=[list(range(n)) for n in (8, 8, 5, 8, 6, 7, 9, 8, 3, 4, 2, 10, 11, 12)]
+        )
+        am.train(model, {"train": loader}, steps=28, compile=mode, accelerator="cpu", quiet=True)
+    torch.testing.assert_close(weights(fast), weights(plain), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("decoupled", [False, True])

@@ -20,7 +20,7 @@ from amortized.training.checkpoints import read_checkpoint, read_tensors
 
 SMALL: dict[str, Any] = {
     "latent_dim": 2,
-    "model.network.hidden": [8],
+    "model.network": {"kind": "mlp", "hidden": [8]},
     "batch_size": 8,
     "epochs": 12,
     "training.checkpoint_seconds": 0,
@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "average, patience, Adamax, dropout, dynamic binarization": {
         "binarize": "dynamic",
-        "model.network.dropout": 0.2,
+        "model.network": {"kind": "mlp", "hidden": [8], "dropout": 0.2},
         "training.ema": 0.9,
         "training.patience": 2,
         "training.optimizer": "adamax",
@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "batch norm, AdamW, optimal scale, cosine, clipping, denoising": {
         "likelihood": {"kind": "gaussian", "scale": "optimal"},
-        "model.network.norm": "batch",
+        "model.network": {"kind": "mlp", "hidden": [8], "norm": "batch"},
         "training.optimizer": "adamw",
         "training.schedule": "cosine",
         "training.clip_norm": 1.0,
@@ -49,6 +49,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "posterior": "full-gaussian",
         "precision": "64",
         "training.lr_warmup_steps": 20,
+    },
+    "convolutions, batch norm, average": {
+        "model.network": {"kind": "conv", "channels": [4, 8], "norm": "batch"},
+        "training.ema": 0.9,
     },
 }
 SCRIPT = """
@@ -101,7 +105,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def test_a_run_killed_and_resumed_several_times_ends_in_the_same_bits(
     options: dict[str, Any], table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = fit(table, out=tmp_path / "whole", quiet=True, **SMALL, **options)
+    whole = fit(table, out=tmp_path / "whole", quiet=True, **SMALL | options)
     assert whole.outcome is not None
     last = whole.outcome.steps
     # in the middle, at the end of an epoch (its row is there already), at the first step and at the last
@@ -110,14 +114,14 @@ def test_a_run_killed_and_resumed_several_times_ends_in_the_same_bits(
         with monkeypatch.context() as patch:
             die_at(patch, step)
             with pytest.raises(Killed):
-                fit(table, out=out, quiet=True, **SMALL, **options)
+                fit(table, out=out, quiet=True, **SMALL | options)
         assert read_checkpoint(out / "checkpoints" / "last.safetensors")[0].step == step
         fit(resume=out, quiet=True)
         assert_same_bits(tmp_path / "whole", out)
 
 
 def test_early_stopping_was_reached_in_the_variant_that_has_it(table: str):
-    run = fit(table, quiet=True, **SMALL, **next(iter(VARIANTS.values())))
+    run = fit(table, quiet=True, **SMALL | next(iter(VARIANTS.values())))
     assert run.outcome is not None
     assert "no better validation bound for 2 validations" in run.outcome.stopped
     assert run.outcome.best_step < run.outcome.steps < 72

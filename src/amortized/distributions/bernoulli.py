@@ -55,7 +55,11 @@ class _LogMass(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         logits, value = ctx.saved_tensors
-        return (gradient.unsqueeze(-1) * (value - logits.sigmoid())).sum_to_size(logits.shape), None
+        slope = logits.sigmoid()
+        if torch.is_grad_enabled() or gradient.shape != logits.shape[:-1]:
+            return (gradient.unsqueeze(-1) * (value - slope)).sum_to_size(logits.shape), None
+        torch.sub(value, slope, out=slope)  # in place, where nobody differentiates again and nothing is summed over
+        return slope.mul_(gradient.unsqueeze(-1)), None
 
 
 def _log_product(factors: Tensor) -> Tensor:

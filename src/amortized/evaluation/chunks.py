@@ -51,9 +51,13 @@ def take(samples: int, at_once: int, add: Callable[[int], None]) -> None:
         count = min(at_once, samples - done)
         try:
             add(count)
-        except torch.OutOfMemoryError:
-            if count == 1:
+        except RuntimeError as error:
+            if count == 1 or not _tells_of_memory(error):
                 raise
             at_once = -(-count // 2)
         else:
             done += count
+
+
+def _tells_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error)

@@ -206,16 +206,17 @@ class _Sums:
 
     def _add(self, model: Model, batch: Batch, count: int) -> None:
         terms = model.terms(batch, samples=count)
+        log_w, kl = (terms.log_w, terms.kl.sum(0)) if terms.is_bound else (None, None)  # all that takes memory, before any sum
         # The closed form of one group of latents still has to be averaged over the draws of another.
         self.rate_is_exact = terms.is_complete or (terms.kl_is_exact and len(terms.latents) == 1)
         self.is_bound = terms.is_bound
         self.is_complete = terms.is_complete
         device = self.maximum.device
         self.log_px = self.log_px + count * terms.mean_over_samples(terms.log_px.to(device).double())
-        if not terms.is_bound:
+        if log_w is None or kl is None:
             return
-        self.kl = self.kl + count * terms.mean_over_samples(terms.kl.sum(0).to(device).double())
-        log_w = terms.log_w.to(device).double()
+        self.kl = self.kl + count * terms.mean_over_samples(kl.to(device).double())
+        log_w = log_w.to(device).double()
         if terms.log_sample_weight is not None:
             log_w = log_w + terms.log_sample_weight.to(device) + math.log(count)
             if len(log_w) > count and not terms.is_complete:  # each sample has several strata: it is their weighted sum

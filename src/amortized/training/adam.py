@@ -72,9 +72,13 @@ class FusedAdam(torch.optim.Optimizer):
             for parameter in group["params"]:
                 parameter.grad = None
 
+    @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state."""
+        """Take over a state, in the memory format of the weights: the kernel goes through all of them side by side."""
         super().load_state_dict(state_dict)
+        for parameter, state in self.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = torch.empty_like(parameter).copy_(state[name])
         self._kept.clear()
 
     def _lists(self, position: int, moved: list[nn.Parameter]) -> "_Lists":

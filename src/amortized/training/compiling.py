@@ -1,7 +1,8 @@
 """Compiling the step: model and objective as one graph, by `torch.compile`.
 
 A small model spends a third of a step on calling operations, not on computing them; compiled, their loops are fused and called
-from one function. On a GPU the graph is captured and replayed as a whole. Shapes are static.
+from one function. On a GPU the graph is captured and replayed as a whole. Shapes are static: a batch of another one takes the
+plain path.
 
 Compiling takes a while, so that a short run does better without. Whether to is decided from the work alone, never by a clock: the
 same run then takes the same path every time, and one that goes on keeps the path it began with. Random numbers are those of the
@@ -14,14 +15,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.distributions import Distribution
 
 from amortized.errors import InputError
+from amortized.models.model import Model
+from amortized.objectives import Objective
 from amortized.training.settings import Settings
 from amortized.training.step import Trainable
 
 LEAST_STEPS = 20_000
-"""Steps that pay for compiling: it takes 10 to 40 seconds, and saves 1 to 2 milliseconds a step."""
+"""Steps that pay for compiling: it takes 10 to 40 seconds, and saves 1 to 2 milliseconds a step, however large the step is."""
+
+REFUSAL = "the training step cannot be compiled ({}); set training.compile=off, or 'auto'."
 
 LARGEST_SWEEP = 256
 """Models of different shapes that may be compiled in one process; torch's own limit of 8 is there against loops."""
@@ -49,14 +55,28 @@ def compile_step(module: Trainable, device: torch.device, trial: Callable[[], An
     Raises:
         InputError: It cannot be compiled, and was asked for.
     """
-    reason = _obstacle(module, device) or _failure(module, device, trial)
+    reason = _obstacle(module.model, module.objective, device) or _failure(module, device, trial)
     if reason is not None and needed:
-        raise InputError(f"the training step cannot be compiled ({reason}); set training.compile=off, or 'auto'.")
+        raise InputError(REFUSAL.format(reason))
     return reason
 
 
-def _obstacle(module: Trainable, device: torch.device) -> str | None:
-    annealed = [type(each).__name__ for each in module.modules() if getattr(each, "is_annealed", False)]
+def check_compiling(settings: Settings, model: Model, objective: Objective, device: torch.device) -> None:
+    """Refuse to compile, where it is asked for, what is known not to be compiled, before anything is written.
+
+    Raises:
+        InputError: The sentence says why.
+    """
+    if settings.compile == "on" and (reason := _obstacle(model, objective, device)) is not None:
+        raise InputError(REFUSAL.format(reason))
+
+
+def _obstacle(model: Model, objective: Objective, device: torch.device) -> str | None:
+    """Why a model is known not to be compiled under an objective, or None."""
+    assert isinstance(model, nn.Module)
+    if objective.gradient in ("path", "split"):
+        return f"objective '{objective.name}' calls the posterior a second time, as a constant"
+    annealed = [type(each).__name__ for each in model.modules() if getattr(each, "is_annealed", False)]
     if annealed:
         return f"the temperature of {annealed[0]} changes from step to step"
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++", "cl"))):

@@ -122,6 +122,7 @@ class Loop:
             if self.settings.precision == "bf16" and self.fabric.device.type == "cpu" and (slowdown := bf16_slowdown()) > 1:
                 reporter.say(f"This processor takes {slowdown:.1f} times as long for a product in bf16; precision 32 is faster.")
             self._compile(reporter)
+            self.ready = time.perf_counter()
             stopped = self._steps(reporter)
             finished = self.progress.step == self.total or self._out_of_patience
             self._save()
@@ -217,8 +218,8 @@ class Loop:
         return {name: means[f"train_{name}_nats"] for name in names} | {"examples/s": self._speed()}
 
     def _speed(self) -> float:
-        """Examples per second since the run began or went on, validation included."""
-        return self.rows / (time.perf_counter() - self.began)
+        """Examples per second since the first step of this session, validation included."""
+        return self.rows / (time.perf_counter() - self.ready)
 
     @property
     def _seconds(self) -> float:

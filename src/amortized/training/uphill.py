@@ -55,7 +55,7 @@ class Uphill:
         self.module, self.optimizer = fabric.setup(self.trainable, optimizer)
         self.average = Averaging(self.trainable, settings.ema) if settings.ema is not None else None
         self.changing = [name for name, value in objective.hyper.items() if isinstance(value, Schedule)]
-        self.is_compiled = False
+        self.is_compiled = self.is_tried = False
         self.downhill = torch.empty(0)
 
     @property
@@ -77,10 +77,10 @@ class Uphill:
             self.module.train()
             self._differentiate(self.score(fields, 0)[0])
 
-        self.is_compiled = True
+        self.is_compiled, self.is_tried = True, False
         reason = compile_step(self.trainable, self.fabric.device, trial, needed=needed)
         self.optimizer.zero_grad()
-        self.is_compiled = reason is None
+        self.is_compiled = self.is_tried = reason is None
         return reason
 
     def score(self, fields: Mapping[str, Any], step: int) -> tuple[Tensor, Tensor]:
@@ -89,9 +89,18 @@ class Uphill:
             at_step(step)
         hyper: dict[str, Any] = self.objective.values(step)
         if self.is_compiled:  # a number would be compiled into the graph; what changes is given as a tensor
-            hyper |= {name: torch.full((), hyper[name], device=self.fabric.device) for name in self.changing}
-            if self.fabric.device.type == "cuda":
-                torch.compiler.cudagraph_mark_step_begin()
+            double, device = torch.float64, self.fabric.device
+            hyper |= {name: torch.full((), float(hyper[name]), dtype=double, device=device) for name in self.changing}
+            return self._score_compiled(fields, hyper)
+        return self.module(fields, hyper)
+
+    def _score_compiled(self, fields: Mapping[str, Any], hyper: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Score by the graph that was compiled; a batch that it does not fit, such as a ragged last one, by the plain path."""
+        if self.fabric.device.type == "cuda":
+            torch.compiler.cudagraph_mark_step_begin()
+        if self.is_tried:
+            with torch.compiler.set_stance("eager_on_recompile"):
+                return self.module(fields, hyper)
         return self.module(fields, hyper)
 
     def climb(self, values: Tensor, step: int) -> None:
