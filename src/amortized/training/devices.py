@@ -71,13 +71,14 @@ def prepare(settings: Settings) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-    devices = _devices(settings)
+    devices, machines = _processes(settings)
     try:
         with _no_chatter():
             fabric = Fabric(
                 accelerator=settings.accelerator,
                 devices=devices,
-                strategy=_strategy(settings, devices),
+                num_nodes=machines,
+                strategy=_strategy(settings, devices, machines),
                 precision=PRECISIONS[settings.precision],  # pyright: ignore[reportArgumentType]
             )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
@@ -88,16 +89,19 @@ def prepare(settings: Settings) -> "Fabric":
     return fabric
 
 
-def _devices(settings: Settings) -> int:
-    """How many processes: those that torchrun started, where the settings leave it at one."""
+def _processes(settings: Settings) -> tuple[int, int]:
+    """How many processes each machine has, and how many machines: as torchrun started them, else as the settings say."""
     started = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-    return started if settings.devices == 1 else settings.devices
+    if started == 1 or settings.devices not in (1, started):
+        return settings.devices, 1
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", started))
+    return here, started // here
 
 
-def _strategy(settings: Settings, devices: int) -> "str | Strategy":
+def _strategy(settings: Settings, devices: int, machines: int) -> "str | Strategy":
     """How the processes work together; "auto" goes through shared memory where they are on the processors of one machine."""
     on_processors = settings.accelerator == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if settings.strategy == "auto" and devices > 1 and on_processors:
+    if settings.strategy == "auto" and on_processors and machines == 1 and devices > 1:
         from amortized.training.shared_memory import SharedMemoryStrategy, is_offered
 
         return SharedMemoryStrategy() if is_offered() else "ddp"
