@@ -16,7 +16,7 @@ from amortized.folder import Folder
 from amortized.models import Model
 from amortized.objectives import Objective
 from amortized.processes import sum_of_all
-from amortized.recipes import Plan, Recipe, dotted, file_layer, load_data, make_recipe, named, plan, read_yaml
+from amortized.recipes import Plan, Recipe, dotted, file_layer, load_data, load_fitted, make_recipe, named, plan, read_yaml
 from amortized.runs import Run
 from amortized.training import prepare, start
 from amortized.training import train as run_loop
@@ -173,7 +173,7 @@ def _start(
     """Plan, write what describes the run, train, and write what came of it."""
     fabric = prepare(recipe.training)
     first = fabric.global_rank == 0
-    whole = load_data(recipe, data, say=print if first and not quiet else None)
+    whole = (load_fitted if resumed else load_data)(recipe, data, say=print if first and not quiet else None)
     if resumed and folder is not None and folder.has_other_data(whole):
         raise InputError(f"the data '{whole.name}' changed since this run began; restore them, or fit a new run on them.")
     made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
@@ -228,7 +228,5 @@ def _agreed(
         made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
     differs = whole.fingerprint != fabric.broadcast(whole.fingerprint) and whole.rows_seen is None
     if sum_of_all(torch.tensor(float(differs))):
-        raise InputError(
-            f"the data '{whole.name}' differ between the processes; give all the same, drawn by one seed if at random."
-        )
+        raise InputError(f"the data '{whole.name}' differ between the processes; give all the same, random ones by one seed.")
     return made, whole

@@ -218,6 +218,15 @@ def test_what_is_free_decides_and_the_user_may(tmp_path: Path, monkeypatch: pyte
         load(path, stream="off")
 
 
+def test_what_cannot_be_streamed_is_held_where_memory_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = by_columns(tmp_path)
+    monkeypatch.setattr(shards, "free_memory", lambda: 5 * X.nbytes)
+    np.testing.assert_array_equal(everything(load(path))["x"].numpy(), X)
+    monkeypatch.setattr(shards, "free_memory", lambda: 4 * X.nbytes - 1)
+    with pytest.raises(InputError, match="column by column"):
+        load(path)
+
+
 def test_the_window_is_a_power_of_two_of_mib_within_bounds(monkeypatch: pytest.MonkeyPatch):
     for free, window in ((0.0, 16), (600e6, 32), (1.2e9, 64), (float("inf"), 128)):
         monkeypatch.setattr("amortized.data.ondisk.free_memory", lambda free=free: free)
@@ -350,6 +359,18 @@ def test_what_cannot_be_streamed_is_refused_in_one_sentence(write, message: str,
     with pytest.raises(InputError, match=message) as caught:
         load(write(tmp_path), **ON)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", ["header", "half a header", "file"])
+def test_a_tar_cut_where_the_rest_reads_like_a_whole_one_is_truncated(kept: str, tmp_path: Path):
+    path = write_tar(tmp_path / "x.tar", {f"{number}.png": png(PIXELS[number]) for number in range(3)})
+    with tarfile.open(path) as archive:
+        last = archive.getmembers()[-1]
+    assert len(load(path).parts("all")[0]) == 3
+    size = {"header": last.offset, "half a header": last.offset + 200, "file": last.offset_data + 512 * (last.size // 512 + 1)}
+    path.write_bytes(path.read_bytes()[: size[kept]])
+    with pytest.raises(InputError, match="x.tar' is truncated: its end mark is missing; write it again"):
+        load(path)
 
 
 def test_other_sources_are_not_streamed(tmp_path: Path):

@@ -164,15 +164,25 @@ def _index(path: Path) -> tuple[np.ndarray, list[str]]:
                     keys.append(key)
                 elif member.isfile() and kind == ".cls":
                     labels[key] = _text(archive, member, path)
+            end = archive.offset
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(
             f"'{path}' cannot be read: it is truncated, compressed or no .tar file ({error}); write it again, uncompressed."
         ) from None
+    if not _has_end(path, end):
+        raise InputError(f"'{path}' is truncated: its end mark is missing; write it again.")
     if not where:
         raise InputError(f"'{path}' holds no images; give samples with one of {', '.join(EXTENSIONS)}, or remove it.")
     if repeated := len(keys) - len(set(keys)):
         raise InputError(f"'{path}' has {repeated} samples of more than one image; give one image per sample.")
     return np.asarray(where, np.int64), [labels[key] for key in keys if key in labels]
+
+
+def _has_end(path: Path, end: int) -> bool:
+    """Whether an archive ends there as it should, by a block of zeros; what was cut between two files reads like a whole one."""
+    with path.open("rb") as file:
+        file.seek(end)
+        return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
 def _key(name: str) -> tuple[str, str]:
