@@ -245,6 +245,36 @@ def test_the_fingerprint_tells_other_data(tmp_path: Path):
     assert load(path, **ON).fingerprint != first
 
 
+@pytest.mark.parametrize("write", [npy_shards, parquet, tar_shards])
+def test_a_look_through_all_rows_adds_a_checksum_that_is_the_same_each_time(write, tmp_path: Path):
+    path = write(tmp_path)
+    first, seen = load(path, **ON, judged=False).fingerprint, load(path, **ON).fingerprint
+    assert seen.split(":")[0] == first
+    assert len(seen) > len(first)
+    assert load(path, stream="on", window_mib=2).fingerprint == seen
+
+
+def rounded_npy(folder: Path) -> Path:
+    x = np.arange(2700).reshape(900, 3)
+    x[[700, 800], 1] = 2**24 + 1, 2**25 + 1
+    np.save(folder / "x.npy", x)
+    return folder / "x.npy"
+
+
+def rounded_parquet(folder: Path) -> Path:
+    frame = pandas.DataFrame(np.load(rounded_npy(folder)), columns=["0", "1", "2"])
+    frame.to_parquet(folder / "x.parquet", row_group_size=70)
+    return folder / "x.parquet"
+
+
+@pytest.mark.parametrize("write", [rounded_npy, rounded_parquet])
+def test_a_whole_number_that_float32_rounds_is_noted(write, tmp_path: Path):
+    path = write(tmp_path)
+    (held,) = [note for note in load(path, stream="off").notes if "float32 rounds" in note]
+    assert "16777217 at row 700" in held
+    assert held in load(path, **ON).notes
+
+
 def truncated(folder: Path) -> Path:
     path = npy(folder)
     path.write_bytes(path.read_bytes()[:-8])

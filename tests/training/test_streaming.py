@@ -190,6 +190,18 @@ def test_data_that_changed_are_refused(images: str, tmp_path: Path):
         load_run(tmp_path / "run").evaluate(samples=2)
 
 
+def test_a_value_that_changed_anywhere_is_noticed_when_a_run_goes_on(tmp_path: Path):
+    x = np.random.default_rng(0).random((40_000, 30)).astype(np.float32)  # 4.8 MB: the samples of a fingerprint leave gaps
+    np.save(tmp_path / "x.npy", x)
+    fit(str(tmp_path / "x.npy"), out=tmp_path / "run", **SMALL | {"binarize": None, "epochs": 1, "steps": 5})
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r+")
+    mapped[850, 3] += 0.5
+    mapped.flush()
+    load_run(tmp_path / "run").evaluate(samples=2)  # reads its own split only
+    with pytest.raises(InputError, match="changed since this run began"):
+        fit(resume=tmp_path / "run", steps=6, quiet=True)
+
+
 def test_a_run_does_with_data_on_the_disk_what_it_does_with_others(images: str, tmp_path: Path):
     run = fit(images, out=tmp_path / "run", **SMALL)
     loaded = load_run(tmp_path / "run")

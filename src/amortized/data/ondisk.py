@@ -1,7 +1,7 @@
 """From stores to a `Data` whose rows stay on the disk."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortized.data.arrays import SPLITS
+from amortized.data.arrays import SPLITS, place
 from amortized.data.looking import Findings, Say, look
 from amortized.data.memory import free_memory, in_words
-from amortized.data.notes import hole_notes, notes_of
+from amortized.data.notes import hole_notes, notes_of, rounded_note
 from amortized.data.record import Data
 from amortized.data.roles import WHOLE, find_conditions, find_labels, key_of
 from amortized.data.splits import check_fractions, divide
 from amortized.data.stores import Store, decoded_bytes, row_bytes
 from amortized.data.support import is_image_shape
 from amortized.data.windows import Runs, StreamedSplit
+from amortized.data.witness import Witness, checksum, first_of
 from amortized.errors import InputError
 
 MIB = 2**20
@@ -100,7 +101,7 @@ def from_disk(
         fingerprint=fingerprint(stores.values()),
         window_mib=window_mib,
     )
-    return _judged(data, parts, size, say) if judged else data
+    return _judged(data, parts, stores, say) if judged else data
 
 
 def choose_window() -> int:
@@ -125,7 +126,8 @@ def cut(store: Store) -> Runs:
 def fingerprint(stores: Any) -> str:
     """The start of a hash of shapes, sizes and a sample of the bytes: another one where a file was written anew.
 
-    What lies between the samples is not read, so that it costs little whatever the size.
+    What lies between the samples is not read, so that it costs little whatever the size; a look through all rows adds a checksum
+    of them, after a colon.
     """
     digest = hashlib.sha256()
     for store in stores:
@@ -133,10 +135,10 @@ def fingerprint(stores: Any) -> str:
         digest.update(f"{len(store)} {store.event_shape} {store.dtype}".encode())
         digest.update("".join(f"{path.name} {size}\n" for path, size in zip(store.files, sizes, strict=True)).encode())
         ends = np.cumsum(sizes)
-        for place in np.linspace(0, max(0, int(ends[-1]) - SAMPLE_BYTES), SAMPLES).astype(np.int64):
-            number = int(np.searchsorted(ends, place, side="right"))
+        for begin in np.linspace(0, max(0, int(ends[-1]) - SAMPLE_BYTES), SAMPLES).astype(np.int64):
+            number = int(np.searchsorted(ends, begin, side="right"))
             with store.files[number].open("rb") as file:
-                file.seek(int(place - ends[number] + sizes[number]))
+                file.seek(int(begin - ends[number] + sizes[number]))
                 digest.update(file.read(SAMPLE_BYTES))
         for key, value in sorted(store.arrays.items()):
             digest.update(f"{key} {value.dtype}".encode() + value.tobytes())
@@ -185,10 +187,17 @@ def _divided(
     return made
 
 
-def _judged(data: Data, parts: Mapping[str, StreamedSplit], size: int, say: Say | None) -> Data:
+def _judged(data: Data, parts: Mapping[str, StreamedSplit], stores: Mapping[str, Store], say: Say | None) -> Data:
     """The data with what a look through all of them tells."""
     some = {split: part for split, part in parts.items() if len(part)}
-    found = dict(zip(some, look(some.values(), size, say), strict=True))
+    seen = {split: Witness(part.store) for split, part in some.items()}
+    found = dict(
+        zip(
+            some,
+            look([replace(part, store=seen[split]) for split, part in some.items()], decoded_bytes(stores.values()), say),
+            strict=True,
+        )
+    )
     whole = reduce(Findings.joined, found.values())
     columns = data.columns
     still = [tuple(position) for position in found["train"].still.nonzero().tolist()]
@@ -211,9 +220,16 @@ def _judged(data: Data, parts: Mapping[str, StreamedSplit], size: int, say: Say 
         data,
         **held,
         constant=constant,
-        notes=(*data.notes, *notes, *hole_notes(of_stores, names)),
+        notes=(*data.notes, *notes, *_rounded_notes(data, seen, stores), *hole_notes(of_stores, names)),
+        fingerprint=f"{data.fingerprint}:{checksum(seen.values())}",
         judged=whole.support(image=data.is_image),
     )
+
+
+def _rounded_notes(data: Data, seen: Mapping[str, Witness], stores: Mapping[str, Store]) -> Iterator[str]:
+    for split, store in stores.items():
+        if (found := first_of(seen.values(), store)) is not None:
+            yield rounded_note(key_of(split, "x"), found[1], place(found[0], data.columns))
 
 
 def _small(codes: Tensor) -> Tensor:
