@@ -356,6 +356,19 @@ def no_image(folder: Path) -> Path:
     return write_tar(folder / "x.tar", {"0.txt": b"words"})
 
 
+def empty_label(folder: Path) -> Path:
+    return write_tar(folder / "x.tar", {"0.png": png(PIXELS[0]), "0.cls": b" "})
+
+
+def broken_image(folder: Path) -> Path:
+    return write_tar(folder / "x.tar", {"0.png": b"words"})
+
+
+def shard_beside_classes(folder: Path) -> Path:
+    np.save(image_folder(folder) / "stray.npy", X)
+    return folder
+
+
 def compressed(folder: Path) -> Path:
     with tarfile.open(folder / "x.tar", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("0.png"))
@@ -378,8 +391,11 @@ def compressed(folder: Path) -> Path:
         (words, "column 'kind' needs numbers; it has 'dog' at row 0"),
         (cut_tar, "unexpected end of data"),
         (other_size, "image 1 of .*x.tar' is 6 x 4 color, but image 0 of .*x.tar' is 6 x 8 color"),
-        (some_labels, "1 of the 2 images .* have a label"),
-        (two_images, "1 samples of more than one image"),
+        (some_labels, "image '1' of '.*x.tar' has no label, but others have"),
+        (two_images, "sample '0' of '.*x.tar' has more than one image"),
+        (empty_label, "'0.cls' of '.*x.tar' is empty; write a class"),
+        (broken_image, r"image 0 of '.*x.tar' cannot be read as an image \(it has no format that is known\)"),
+        (shard_beside_classes, "stray.npy' lies beside the folder 'a'; keep shards in a folder of their own"),
         (no_image, "holds no images"),
         (compressed, "truncated, compressed or no .tar file"),
     ],
@@ -401,6 +417,24 @@ def test_a_tar_cut_where_the_rest_reads_like_a_whole_one_is_truncated(kept: str,
     path.write_bytes(path.read_bytes()[: size[kept]])
     with pytest.raises(InputError, match="x.tar' is truncated: its end mark is missing; write it again"):
         load(path)
+
+
+def test_a_column_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path):
+    with pytest.raises(InputError, match="labels='sort' names no array of 'x' .*; choose one of 'c0', 'c1'"):
+        load(parquet(tmp_path), labels="sort", **ON)
+    with pytest.raises(InputError, match="context='c9' names no array of 'x' .*; choose one of 'c0', 'c1'"):
+        load(parquet(tmp_path), context="c9", **ON)
+
+
+def test_windows_of_which_memory_does_not_hold_two_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = npy(tmp_path)
+    monkeypatch.setattr("amortized.data.ondisk.free_memory", lambda: 2.0 * X.nbytes)
+    assert load(path, stream="on", window_mib=10**6).window_mib == 10**6  # these data are less than a window
+    monkeypatch.setattr("amortized.data.ondisk.free_memory", lambda: 2.0 * X.nbytes - 1)
+    with pytest.raises(
+        InputError, match="two windows of 70 MiB take 43.2 kB of memory, and 43.2 kB are free; set data.window_mib to 16"
+    ):
+        load(path, stream="on", window_mib=70)
 
 
 def test_other_sources_are_not_streamed(tmp_path: Path):

@@ -171,9 +171,9 @@ def test_less_memory_than_a_run_was_fitted_in_is_no_matter_of_settings(
     fit(images, out=tmp_path / "run", **SMALL | {"data.stream": "auto", "data.window_mib": None, "steps": 20})
     less_memory(monkeypatch, 2e6)
     needs = r"images.npy' takes 2.4 MB of memory, and 2.0 MB are free"
-    with pytest.raises(InputError, match=f"{needs}, but this run was fitted with its data in memory; go on where more is free"):
+    with pytest.raises(InputError, match=f"{needs}, but a run that began holds its data as it did; go on where more is free"):
         load_run(tmp_path / "run").evaluate(samples=2)
-    with pytest.raises(InputError, match=f"{needs}, but this run was fitted with its data in memory"):
+    with pytest.raises(InputError, match=f"{needs}, but a run that began holds its data as it did"):
         fit(resume=tmp_path / "run", steps=25, quiet=True)
     with pytest.raises(InputError, match=f"data.stream is 'off', but .*{needs}; set data.stream to 'auto'"):
         fit(config=tmp_path / "run" / "config.yaml", quiet=True)

@@ -22,7 +22,7 @@ from amortized.data.stores import Store, decoded_bytes, row_bytes
 from amortized.data.support import is_image_shape
 from amortized.data.windows import Runs, StreamedSplit
 from amortized.data.witness import Witness, checksum, first_of
-from amortized.errors import InputError
+from amortized.errors import InputError, NoRoomError
 
 MIB = 2**20
 WINDOWS_MIB = (16, 128)
@@ -76,9 +76,11 @@ def from_disk(
     for split, store in stores.items():
         _check(split, store, first, least_rows)
     arrays = {key_of(split, key): value for split, store in stores.items() for key, value in store.arrays.items()} | dict(shared)
-    found = find_labels(arrays, labels, stores, name)
-    conditions, context_names = find_conditions(arrays, context, stores, name, found)
+    found = find_labels(arrays, labels, stores, name, first.columns)
+    conditions, context_names = find_conditions(arrays, context, stores, name, found, first.columns)
     size = decoded_bytes(stores.values())
+    if judged and window_mib is not None:
+        _check_window(window_mib, size)
     window_mib = window_mib or min(choose_window(), -(-size // MIB))
     parts: dict[str, StreamedSplit] = {}
     for split, store in stores.items():
@@ -166,6 +168,14 @@ def _check(split: str, store: Store, first: Store, least_rows: int) -> None:
         )
 
 
+def _check_window(window_mib: int, size: int) -> None:
+    """Refuse large windows of which memory does not hold two, where the data fill them."""
+    needed, free = 2 * min(window_mib * MIB, size), free_memory()
+    if window_mib > WINDOWS_MIB[0] and needed > free:
+        needs = f"two windows of {window_mib} MiB take {in_words(needed)} of memory, and {in_words(free)} are free"
+        raise NoRoomError(f"{needs}; set data.window_mib to {choose_window()}, or leave it out.", needs)
+
+
 def _divided(
     split: str, whole: StreamedSplit, fractions: tuple[float, float, float], seed: int, given: Mapping[str, Store]
 ) -> dict[str, StreamedSplit]:
@@ -191,13 +201,8 @@ def _judged(data: Data, parts: Mapping[str, StreamedSplit], stores: Mapping[str,
     """The data with what a look through all of them tells."""
     some = {split: part for split, part in parts.items() if len(part)}
     seen = {split: Witness(part.store) for split, part in some.items()}
-    found = dict(
-        zip(
-            some,
-            look([replace(part, store=seen[split]) for split, part in some.items()], decoded_bytes(stores.values()), say),
-            strict=True,
-        )
-    )
+    looked_at = [replace(part, store=seen[split]) for split, part in some.items()]
+    found = dict(zip(some, look(looked_at, decoded_bytes(stores.values()), say), strict=True))
     whole = reduce(Findings.joined, found.values())
     columns = data.columns
     still = [tuple(position) for position in found["train"].still.nonzero().tolist()]

@@ -151,6 +151,9 @@ def _kind_of_folder(folder: Path) -> _Kind | None:
         raise InputError(
             f"'{other}' lies beside shards that end in {min(shards)}; keep shards of one kind in a folder of their own."
         )
+    if inner := next((path for paths in files.values() for path in paths if path.is_dir()), None):
+        stray = next(path for paths in files.values() for path in paths if path.is_file())
+        raise InputError(f"'{stray}' lies beside the folder '{inner.name}'; keep shards in a folder of their own.")
     suffix, size = shards.pop(), sum(map(_size, chain.from_iterable(files.values())))
     return _Kind(size, True, lambda named: _opened(files, suffix, named))
 

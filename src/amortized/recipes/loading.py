@@ -17,7 +17,7 @@ def load_fitted(recipe: Recipe, source: Any = None, *, judged: bool = True, say:
         return load_data(recipe, source, judged=judged, say=say)
     except NoRoomError as error:
         raise InputError(
-            f"{error.needs}, but this run was fitted with its data in memory; go on where more is free, or raise its limit."
+            f"{error.needs}, but a run that began holds its data as it did; go on where more is free, or raise the limit."
         ) from None
 
 
