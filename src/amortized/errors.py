@@ -16,6 +16,19 @@ class NotThereError(InputError):
     """What was named is not among the data."""
 
 
+class NoRoomError(InputError):
+    """Data take more memory than is free.
+
+    Args:
+        message: The sentence.
+        needs: The clause that says how much they take, and what is free.
+    """
+
+    def __init__(self, message: str, needs: str):
+        super().__init__(message)
+        self.needs = needs
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The clause that answers a mistyped `name`: the nearest of the `valid` names, or all of them."""
     names = sorted(set(valid))

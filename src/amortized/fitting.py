@@ -7,13 +7,16 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
+from amortized.data import Data
 from amortized.errors import InputError
 from amortized.folder import Folder
 from amortized.models import Model
 from amortized.objectives import Objective
-from amortized.recipes import Plan, Recipe, dotted, file_layer, load_data, make_recipe, named, plan, read_yaml
+from amortized.processes import sum_of_all
+from amortized.recipes import Plan, Recipe, dotted, file_layer, load_data, load_fitted, make_recipe, named, plan, read_yaml
 from amortized.runs import Run
 from amortized.training import prepare, start
 from amortized.training import train as run_loop
@@ -170,7 +173,7 @@ def _start(
     """Plan, write what describes the run, train, and write what came of it."""
     fabric = prepare(recipe.training)
     first = fabric.global_rank == 0
-    whole = load_data(recipe, data, say=print if first and not quiet else None)
+    whole = (load_fitted if resumed else load_data)(recipe, data, say=print if first and not quiet else None)
     if resumed and folder is not None and folder.has_other_data(whole):
         raise InputError(f"the data '{whole.name}' changed since this run began; restore them, or fit a new run on them.")
     made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
@@ -184,7 +187,7 @@ def _start(
         folder.write_model_description(made.recipe, made.spec)
         folder.write_environment(seed=recipe.seed, data=whole.name, fingerprint=whole.fingerprint, device=str(fabric.device))
     start(fabric)  # the other processes begin only when nothing is left to be refused
-    made = _agreed(fabric, made, data, model, objective)
+    made, whole = _agreed(fabric, made, whole, data, model, objective)
     fabric.barrier()
     outcome = run_loop(
         made.model,
@@ -209,11 +212,21 @@ def _start(
     return run
 
 
-def _agreed(fabric: "Fabric", made: Plan, data: Any, model: Model | None, objective: Objective | None) -> Plan:
-    """The plan, with the data where the first process has them: what is free, by which that is chosen, may differ by process."""
+def _agreed(
+    fabric: "Fabric", made: Plan, whole: Data, data: Any, model: Model | None, objective: Objective | None
+) -> tuple[Plan, Data]:
+    """The plan and the data, where the first process has these: what is free, which chooses that, may differ by process.
+
+    Raises:
+        InputError: The processes have different data; all of them are told.
+    """
     own = (made.recipe.data.stream, made.recipe.data.window_mib)
     stream, window = fabric.broadcast(own)
-    if own == (stream, window):
-        return made
-    recipe = make_recipe([made.recipe.model_dump()], {"data.stream": stream, "data.window_mib": window})
-    return plan(recipe, load_data(recipe, data), model=model, objective=objective, device=fabric.device)
+    if own != (stream, window):
+        recipe = make_recipe([made.recipe.model_dump()], {"data.stream": stream, "data.window_mib": window})
+        whole = load_data(recipe, data)
+        made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
+    differs = whole.fingerprint != fabric.broadcast(whole.fingerprint) and whole.rows_seen is None
+    if sum_of_all(torch.tensor(float(differs))):
+        raise InputError(f"the data '{whole.name}' differ between the processes; give all the same, random ones by one seed.")
+    return made, whole

@@ -172,10 +172,14 @@ class Folder:
         write_json(self.environment, entry)
 
     def has_other_data(self, data: Data) -> bool:
-        """Whether data are not those that the run was fitted on; of a `Dataset` only the first rows are known, so never."""
+        """Whether data are not those that the run was fitted on; of a `Dataset` only the first rows are known, so never.
+
+        Of data on the disk that were not looked through, only a sample is known, and compared.
+        """
         if data.rows_seen is not None or not self.environment.exists():
             return False
-        return read_json(self.environment).get("fingerprint", data.fingerprint) != data.fingerprint
+        known = read_json(self.environment).get("fingerprint", data.fingerprint)
+        return any(ours != theirs for ours, theirs in zip(known.split(":"), data.fingerprint.split(":"), strict=False))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics of one or more splits beside those of the others."""

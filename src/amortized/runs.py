@@ -18,7 +18,7 @@ from amortized.evaluation import Evidence, evaluate
 from amortized.folder import Folder
 from amortized.models import LatentModel, Model
 from amortized.processes import is_first
-from amortized.recipes import Recipe, Spec, known_transform, load_data, load_other, make_batches
+from amortized.recipes import Recipe, Spec, known_transform, load_fitted, load_other, make_batches
 from amortized.seeds import derive_seed
 from amortized.tasks.running import check_count, pick
 from amortized.terms import Batch
@@ -273,7 +273,7 @@ class Run:
         """The data that the run was fitted on, where they are asked for; None for others, or for a source that changed since."""
         if data is not None and not is_same(data, self.recipe.data.source):
             return None
-        whole = load_data(self.recipe, self.source, judged=False)
+        whole = load_fitted(self.recipe, self.source, judged=False)
         if self.folder is None or not self.folder.has_other_data(whole):
             return whole
         if data is None:

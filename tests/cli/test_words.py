@@ -86,6 +86,13 @@ def test_the_help_of_fit_lists_every_dotted_option(capsys):
         assert f"--{name.replace('_', '-')}" in text
 
 
+def test_the_help_of_fit_lists_all_kinds_of_data(capsys):
+    main(["fit", "--help"])
+    text = capsys.readouterr().out
+    for kind in (".npz", ".npy", ".csv", ".parquet", ".tar", "images", "shards"):
+        assert kind in text.split("--prior")[0]
+
+
 class Called(Exception):
     pass
 

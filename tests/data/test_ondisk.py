@@ -218,6 +218,15 @@ def test_what_is_free_decides_and_the_user_may(tmp_path: Path, monkeypatch: pyte
         load(path, stream="off")
 
 
+def test_what_cannot_be_streamed_is_held_where_memory_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = by_columns(tmp_path)
+    monkeypatch.setattr(shards, "free_memory", lambda: 5 * X.nbytes)
+    np.testing.assert_array_equal(everything(load(path))["x"].numpy(), X)
+    monkeypatch.setattr(shards, "free_memory", lambda: 4 * X.nbytes - 1)
+    with pytest.raises(InputError, match="column by column"):
+        load(path)
+
+
 def test_the_window_is_a_power_of_two_of_mib_within_bounds(monkeypatch: pytest.MonkeyPatch):
     for free, window in ((0.0, 16), (600e6, 32), (1.2e9, 64), (float("inf"), 128)):
         monkeypatch.setattr("amortized.data.ondisk.free_memory", lambda free=free: free)
@@ -234,6 +243,36 @@ def test_the_fingerprint_tells_other_data(tmp_path: Path):
     assert load(path, **ON).fingerprint != first
     np.save(path, X.reshape(600, 9))
     assert load(path, **ON).fingerprint != first
+
+
+@pytest.mark.parametrize("write", [npy_shards, parquet, tar_shards])
+def test_a_look_through_all_rows_adds_a_checksum_that_is_the_same_each_time(write, tmp_path: Path):
+    path = write(tmp_path)
+    first, seen = load(path, **ON, judged=False).fingerprint, load(path, **ON).fingerprint
+    assert seen.split(":")[0] == first
+    assert len(seen) > len(first)
+    assert load(path, stream="on", window_mib=2).fingerprint == seen
+
+
+def rounded_npy(folder: Path) -> Path:
+    x = np.arange(2700).reshape(900, 3)
+    x[[700, 800], 1] = 2**24 + 1, 2**25 + 1
+    np.save(folder / "x.npy", x)
+    return folder / "x.npy"
+
+
+def rounded_parquet(folder: Path) -> Path:
+    frame = pandas.DataFrame(np.load(rounded_npy(folder)), columns=["0", "1", "2"])
+    frame.to_parquet(folder / "x.parquet", row_group_size=70)
+    return folder / "x.parquet"
+
+
+@pytest.mark.parametrize("write", [rounded_npy, rounded_parquet])
+def test_a_whole_number_that_float32_rounds_is_noted(write, tmp_path: Path):
+    path = write(tmp_path)
+    (held,) = [note for note in load(path, stream="off").notes if "float32 rounds" in note]
+    assert "16777217 at row 700" in held
+    assert held in load(path, **ON).notes
 
 
 def truncated(folder: Path) -> Path:
@@ -317,6 +356,19 @@ def no_image(folder: Path) -> Path:
     return write_tar(folder / "x.tar", {"0.txt": b"words"})
 
 
+def empty_label(folder: Path) -> Path:
+    return write_tar(folder / "x.tar", {"0.png": png(PIXELS[0]), "0.cls": b" "})
+
+
+def broken_image(folder: Path) -> Path:
+    return write_tar(folder / "x.tar", {"0.png": b"words"})
+
+
+def shard_beside_classes(folder: Path) -> Path:
+    np.save(image_folder(folder) / "stray.npy", X)
+    return folder
+
+
 def compressed(folder: Path) -> Path:
     with tarfile.open(folder / "x.tar", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("0.png"))
@@ -339,8 +391,11 @@ def compressed(folder: Path) -> Path:
         (words, "column 'kind' needs numbers; it has 'dog' at row 0"),
         (cut_tar, "unexpected end of data"),
         (other_size, "image 1 of .*x.tar' is 6 x 4 color, but image 0 of .*x.tar' is 6 x 8 color"),
-        (some_labels, "1 of the 2 images .* have a label"),
-        (two_images, "1 samples of more than one image"),
+        (some_labels, "image '1' of '.*x.tar' has no label, but others have"),
+        (two_images, "sample '0' of '.*x.tar' has more than one image"),
+        (empty_label, "'0.cls' of '.*x.tar' is empty; write a class"),
+        (broken_image, r"image 0 of '.*x.tar' cannot be read as an image \(it has no format that is known\)"),
+        (shard_beside_classes, "stray.npy' lies beside the folder 'a'; keep shards in a folder of their own"),
         (no_image, "holds no images"),
         (compressed, "truncated, compressed or no .tar file"),
     ],
@@ -350,6 +405,36 @@ def test_what_cannot_be_streamed_is_refused_in_one_sentence(write, message: str,
     with pytest.raises(InputError, match=message) as caught:
         load(write(tmp_path), **ON)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", ["header", "half a header", "file"])
+def test_a_tar_cut_where_the_rest_reads_like_a_whole_one_is_truncated(kept: str, tmp_path: Path):
+    path = write_tar(tmp_path / "x.tar", {f"{number}.png": png(PIXELS[number]) for number in range(3)})
+    with tarfile.open(path) as archive:
+        last = archive.getmembers()[-1]
+    assert len(load(path).parts("all")[0]) == 3
+    size = {"header": last.offset, "half a header": last.offset + 200, "file": last.offset_data + 512 * (last.size // 512 + 1)}
+    path.write_bytes(path.read_bytes()[: size[kept]])
+    with pytest.raises(InputError, match="x.tar' is truncated: its end mark is missing; write it again"):
+        load(path)
+
+
+def test_a_column_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path):
+    with pytest.raises(InputError, match="labels='sort' names no array of 'x' .*; choose one of 'c0', 'c1'"):
+        load(parquet(tmp_path), labels="sort", **ON)
+    with pytest.raises(InputError, match="context='c9' names no array of 'x' .*; choose one of 'c0', 'c1'"):
+        load(parquet(tmp_path), context="c9", **ON)
+
+
+def test_windows_of_which_memory_does_not_hold_two_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = npy(tmp_path)
+    monkeypatch.setattr("amortized.data.ondisk.free_memory", lambda: 2.0 * X.nbytes)
+    assert load(path, stream="on", window_mib=10**6).window_mib == 10**6  # these data are less than a window
+    monkeypatch.setattr("amortized.data.ondisk.free_memory", lambda: 2.0 * X.nbytes - 1)
+    with pytest.raises(
+        InputError, match="two windows of 70 MiB take 43.2 kB of memory, and 43.2 kB are free; set data.window_mib to 16"
+    ):
+        load(path, stream="on", window_mib=70)
 
 
 def test_other_sources_are_not_streamed(tmp_path: Path):

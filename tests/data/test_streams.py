@@ -65,6 +65,12 @@ def test_the_splits_together_are_the_dataset_in_its_order():
     assert len(load({"train": Noisy(), "test": Noisy()}).parts("all")) == 3
 
 
+@pytest.mark.parametrize("source", [Noisy(), loader()], ids=["Dataset", "DataLoader"])
+def test_datasets_and_loaders_are_not_streamed_from_the_disk(source: Any):
+    with pytest.raises(InputError, match="data.stream is 'on', but a (Noisy|DataLoader) reads its rows by itself"):
+        load(source, stream="on")
+
+
 def test_items_may_be_dicts_with_conditions():
     batch = next(training(Named()).epoch(0))
     torch.testing.assert_close(batch["context"]["dose"].float(), batch["x"][:, 0] / 40)

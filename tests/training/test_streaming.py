@@ -72,6 +72,16 @@ def assert_same(path: Path, other: Path) -> None:
     assert (path / "metrics.json").read_text() == (other / "metrics.json").read_text()
 
 
+def less_memory(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
+    for module in ("shards", "ondisk"):
+        monkeypatch.setattr(f"amortized.data.{module}.free_memory", lambda: free)
+
+
+def first_says(*place: Any):
+    """What the first process of several has chosen, in a fabric's `broadcast`."""
+    return lambda own: own if isinstance(own, str) else place
+
+
 class Killed(BaseException):
     """Stands for the end of the process."""
 
@@ -110,8 +120,7 @@ def test_where_the_data_are_is_kept_with_the_run(images: str, tmp_path: Path, mo
     fit(images, out=tmp_path / "held", **SMALL | {"data.stream": "auto", "data.window_mib": None, "steps": 40})
     assert load_run(tmp_path / "held").recipe.data.stream == "off"
     # With less memory, both go on as they began.
-    monkeypatch.setattr("amortized.data.shards.free_memory", lambda: 5e6)
-    monkeypatch.setattr("amortized.data.ondisk.free_memory", lambda: 5e6)
+    less_memory(monkeypatch, 5e6)
     assert load_run(tmp_path / "first").recipe.data.window_mib == 3
     fit(config=tmp_path / "first" / "config.yaml", out=tmp_path / "second", quiet=True)
     assert_same(tmp_path / "first", tmp_path / "second")
@@ -121,13 +130,53 @@ def test_where_the_data_are_is_kept_with_the_run(images: str, tmp_path: Path, mo
 def test_processes_that_chose_differently_follow_the_first(images: str):
     options = {name: value for name, value in SMALL.items() if name != "quiet"} | {"data.source": images}
     own = make_recipe([], options | {"data.window_mib": 2})
-    made = plan(own, load_data(own))
-    fabric: Any = SimpleNamespace(broadcast=lambda choice: ("on", 1), device=torch.device("cpu"))
-    agreed = fitting._agreed(fabric, made, None, None, None)
-    assert agreed.recipe.data.window_mib == 1
+    whole = load_data(own)
+    made = plan(own, whole)
+    fabric: Any = SimpleNamespace(broadcast=first_says("on", 1), device=torch.device("cpu"))
+    agreed, other = fitting._agreed(fabric, made, whole, None, None, None)
+    assert agreed.recipe.data.window_mib == other.window_mib == 1
     assert agreed.train.split.window < made.train.split.window  # pyright: ignore[reportAttributeAccessIssue]
     fabric.broadcast = lambda choice: choice
-    assert fitting._agreed(fabric, made, None, None, None) is made
+    assert fitting._agreed(fabric, made, whole, None, None, None) == (made, whole)
+    fabric.broadcast = lambda choice: "another" if isinstance(choice, str) else choice
+    with pytest.raises(InputError, match="'images' differ between the processes"):
+        fitting._agreed(fabric, made, whole, None, None, None)
+
+
+def test_a_memory_map_that_the_first_process_holds_in_memory_is_held_by_all(images: str, monkeypatch: pytest.MonkeyPatch):
+    mapped = np.load(images, mmap_mode="r")
+    own = make_recipe([], {"data.stream": "on", "binarize": "dynamic"})
+    whole, held = load_data(own, mapped), load_data(make_recipe([], {}), mapped)
+    first = plan(make_recipe([], {"binarize": "dynamic"}), held).recipe.data
+    assert (first.stream, first.window_mib) == ("off", None)
+    less_memory(monkeypatch, 5e6)
+    fabric: Any = SimpleNamespace(broadcast=first_says(first.stream, first.window_mib), device=torch.device("cpu"))
+    agreed, other = fitting._agreed(fabric, plan(own, whole), whole, mapped, None, None)
+    assert other.window_mib is None
+    assert other.fingerprint == held.fingerprint
+    assert torch.equal(agreed.train.split.index, held.train.index)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_memory_map_held_in_memory_is_so_when_the_run_goes_on(images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    mapped = np.load(images, mmap_mode="r")
+    options = SMALL | {"data.stream": "auto", "data.window_mib": None}
+    fit(mapped, out=tmp_path / "run", **options | {"steps": 20})
+    less_memory(monkeypatch, 5e6)
+    assert fit(mapped, resume=tmp_path / "run", steps=25, quiet=True).source.window_mib is None
+
+
+def test_less_memory_than_a_run_was_fitted_in_is_no_matter_of_settings(
+    images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fit(images, out=tmp_path / "run", **SMALL | {"data.stream": "auto", "data.window_mib": None, "steps": 20})
+    less_memory(monkeypatch, 2e6)
+    needs = r"images.npy' takes 2.4 MB of memory, and 2.0 MB are free"
+    with pytest.raises(InputError, match=f"{needs}, but a run that began holds its data as it did; go on where more is free"):
+        load_run(tmp_path / "run").evaluate(samples=2)
+    with pytest.raises(InputError, match=f"{needs}, but a run that began holds its data as it did"):
+        fit(resume=tmp_path / "run", steps=25, quiet=True)
+    with pytest.raises(InputError, match=f"data.stream is 'off', but .*{needs}; set data.stream to 'auto'"):
+        fit(config=tmp_path / "run" / "config.yaml", quiet=True)
 
 
 def test_data_that_changed_are_refused(images: str, tmp_path: Path):
@@ -139,6 +188,18 @@ def test_data_that_changed_are_refused(images: str, tmp_path: Path):
         fit(resume=tmp_path / "run", quiet=True)
     with pytest.raises(InputError, match="changed since this run was fitted"):
         load_run(tmp_path / "run").evaluate(samples=2)
+
+
+def test_a_value_that_changed_anywhere_is_noticed_when_a_run_goes_on(tmp_path: Path):
+    x = np.random.default_rng(0).random((40_000, 30)).astype(np.float32)  # 4.8 MB: the samples of a fingerprint leave gaps
+    np.save(tmp_path / "x.npy", x)
+    fit(str(tmp_path / "x.npy"), out=tmp_path / "run", **SMALL | {"binarize": None, "epochs": 1, "steps": 5})
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r+")
+    mapped[850, 3] += 0.5
+    mapped.flush()
+    load_run(tmp_path / "run").evaluate(samples=2)  # reads its own split only
+    with pytest.raises(InputError, match="changed since this run began"):
+        fit(resume=tmp_path / "run", steps=6, quiet=True)
 
 
 def test_a_run_does_with_data_on_the_disk_what_it_does_with_others(images: str, tmp_path: Path):

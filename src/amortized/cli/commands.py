@@ -82,7 +82,7 @@ def fit(
     """Train a model and keep it in a run folder.
 
     Args:
-        data: A name such as digits, or the path of an .npz, .npy, .csv or .parquet file or of a folder of images.
+        data: A name such as digits, or the path of a file .npz, .npy, .csv, .parquet or .tar, or of a folder of images or shards.
         prior: Kind of p(z).
         posterior: Kind of q(z | x).
         likelihood: Kind of p(x | z); by default chosen from the data's values.

@@ -149,8 +149,10 @@ def as_finite(value: np.ndarray, columns: tuple[str, ...], first: int, dtype: np
 
 def first_rounded(value: np.ndarray) -> tuple[int, ...] | None:
     """Where the first whole number stands that is another one in float32; None where there is none."""
+    if value.dtype == np.float32 or value.dtype.itemsize <= 2:
+        return None
     low, high = (float(end.reduce(value, axis=None)) for end in (np.fmin, np.fmax))
-    if value.dtype == np.float32 or not max(-low, high) > WHOLE:
+    if not max(-low, high) > WHOLE:
         return None
     changed = (value == np.rint(value)) & (value.astype(np.float32) != value)
     return tuple(np.argwhere(changed)[0].tolist()) if changed.any() else None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from amortized.data.arrays import SPLITS, compact, first_rounded, place
 from amortized.data.missing import has_missing
-from amortized.data.notes import hole_notes, notes_of
+from amortized.data.notes import hole_notes, notes_of, rounded_note
 from amortized.data.record import Data, Split
 from amortized.data.roles import WHOLE, find_conditions, find_labels, key_of
 from amortized.data.splits import check_fractions, divide
@@ -155,10 +155,7 @@ def _share_missing(parts: Mapping[str, Split]) -> float:
 def _rounded_notes(x: Mapping[str, np.ndarray], columns: tuple[str, ...]):
     for split, value in x.items():
         if (position := first_rounded(value)) is not None:
-            yield (
-                f"array '{key_of(split, 'x')}' has {value[position]:.0f} at {place(position, columns)}, a whole number that"
-                f" float32 rounds to {np.float32(value[position]):.0f}; leave out a column of which every digit counts."
-            )
+            yield rounded_note(key_of(split, "x"), value[position], place(position, columns))
 
 
 def _fingerprint(whole: Mapping[str, Split]) -> str:

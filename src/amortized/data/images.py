@@ -87,7 +87,7 @@ def decode(source: Path | BinaryIO, name: str) -> np.ndarray:
     Raises:
         InputError: It is none; the message calls it `name`.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(source) as image:
@@ -96,7 +96,8 @@ def decode(source: Path | BinaryIO, name: str) -> np.ndarray:
                 return np.asarray(image).astype(np.int32)
             return np.asarray(image.convert("L" if grey else "RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{name} cannot be read as an image ({error}); save it again or move it out of the folder.") from None
+        reason = "it has no format that is known" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"{name} cannot be read as an image ({reason}); save it again or move it out of the folder.") from None
 
 
 def _same(path: Path, image: np.ndarray, first: Path, reference: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from amortized.data.missing import is_hole, missing_note
@@ -64,3 +65,11 @@ def hole_notes(parts: Mapping[str, Any], names: Mapping[str, tuple[str, ...]]) -
                     f"'{variable}' has a class '{classes[code]}' in {rows} {'row' if rows == 1 else 'rows'}; where that means"
                     " that the value is missing, remove those rows or fill them in."
                 )
+
+
+def rounded_note(array: str, value: Any, where: str) -> str:
+    """What to say of a whole number that float32 rounds."""
+    return (
+        f"array '{array}' has {value:.0f} at {where}, a whole number that float32 rounds to {np.float32(value):.0f}; leave out a"
+        " column of which every digit counts."
+    )

@@ -1,7 +1,7 @@
 """From stores to a `Data` whose rows stay on the disk."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortized.data.arrays import SPLITS
+from amortized.data.arrays import SPLITS, place
 from amortized.data.looking import Findings, Say, look
 from amortized.data.memory import free_memory, in_words
-from amortized.data.notes import hole_notes, notes_of
+from amortized.data.notes import hole_notes, notes_of, rounded_note
 from amortized.data.record import Data
 from amortized.data.roles import WHOLE, find_conditions, find_labels, key_of
 from amortized.data.splits import check_fractions, divide
 from amortized.data.stores import Store, decoded_bytes, row_bytes
 from amortized.data.support import is_image_shape
 from amortized.data.windows import Runs, StreamedSplit
-from amortized.errors import InputError
+from amortized.data.witness import Witness, checksum, first_of
+from amortized.errors import InputError, NoRoomError
 
 MIB = 2**20
 WINDOWS_MIB = (16, 128)
@@ -75,9 +76,11 @@ def from_disk(
     for split, store in stores.items():
         _check(split, store, first, least_rows)
     arrays = {key_of(split, key): value for split, store in stores.items() for key, value in store.arrays.items()} | dict(shared)
-    found = find_labels(arrays, labels, stores, name)
-    conditions, context_names = find_conditions(arrays, context, stores, name, found)
+    found = find_labels(arrays, labels, stores, name, first.columns)
+    conditions, context_names = find_conditions(arrays, context, stores, name, found, first.columns)
     size = decoded_bytes(stores.values())
+    if judged and window_mib is not None:
+        _check_window(window_mib, size)
     window_mib = window_mib or min(choose_window(), -(-size // MIB))
     parts: dict[str, StreamedSplit] = {}
     for split, store in stores.items():
@@ -100,7 +103,7 @@ def from_disk(
         fingerprint=fingerprint(stores.values()),
         window_mib=window_mib,
     )
-    return _judged(data, parts, size, say) if judged else data
+    return _judged(data, parts, stores, say) if judged else data
 
 
 def choose_window() -> int:
@@ -125,7 +128,8 @@ def cut(store: Store) -> Runs:
 def fingerprint(stores: Any) -> str:
     """The start of a hash of shapes, sizes and a sample of the bytes: another one where a file was written anew.
 
-    What lies between the samples is not read, so that it costs little whatever the size.
+    What lies between the samples is not read, so that it costs little whatever the size; a look through all rows adds a checksum
+    of them, after a colon.
     """
     digest = hashlib.sha256()
     for store in stores:
@@ -133,10 +137,10 @@ def fingerprint(stores: Any) -> str:
         digest.update(f"{len(store)} {store.event_shape} {store.dtype}".encode())
         digest.update("".join(f"{path.name} {size}\n" for path, size in zip(store.files, sizes, strict=True)).encode())
         ends = np.cumsum(sizes)
-        for place in np.linspace(0, max(0, int(ends[-1]) - SAMPLE_BYTES), SAMPLES).astype(np.int64):
-            number = int(np.searchsorted(ends, place, side="right"))
+        for begin in np.linspace(0, max(0, int(ends[-1]) - SAMPLE_BYTES), SAMPLES).astype(np.int64):
+            number = int(np.searchsorted(ends, begin, side="right"))
             with store.files[number].open("rb") as file:
-                file.seek(int(place - ends[number] + sizes[number]))
+                file.seek(int(begin - ends[number] + sizes[number]))
                 digest.update(file.read(SAMPLE_BYTES))
         for key, value in sorted(store.arrays.items()):
             digest.update(f"{key} {value.dtype}".encode() + value.tobytes())
@@ -164,6 +168,14 @@ def _check(split: str, store: Store, first: Store, least_rows: int) -> None:
         )
 
 
+def _check_window(window_mib: int, size: int) -> None:
+    """Refuse large windows of which memory does not hold two, where the data fill them."""
+    needed, free = 2 * min(window_mib * MIB, size), free_memory()
+    if window_mib > WINDOWS_MIB[0] and needed > free:
+        needs = f"two windows of {window_mib} MiB take {in_words(needed)} of memory, and {in_words(free)} are free"
+        raise NoRoomError(f"{needs}; set data.window_mib to {choose_window()}, or leave it out.", needs)
+
+
 def _divided(
     split: str, whole: StreamedSplit, fractions: tuple[float, float, float], seed: int, given: Mapping[str, Store]
 ) -> dict[str, StreamedSplit]:
@@ -185,10 +197,12 @@ def _divided(
     return made
 
 
-def _judged(data: Data, parts: Mapping[str, StreamedSplit], size: int, say: Say | None) -> Data:
+def _judged(data: Data, parts: Mapping[str, StreamedSplit], stores: Mapping[str, Store], say: Say | None) -> Data:
     """The data with what a look through all of them tells."""
     some = {split: part for split, part in parts.items() if len(part)}
-    found = dict(zip(some, look(some.values(), size, say), strict=True))
+    seen = {split: Witness(part.store) for split, part in some.items()}
+    looked_at = [replace(part, store=seen[split]) for split, part in some.items()]
+    found = dict(zip(some, look(looked_at, decoded_bytes(stores.values()), say), strict=True))
     whole = reduce(Findings.joined, found.values())
     columns = data.columns
     still = [tuple(position) for position in found["train"].still.nonzero().tolist()]
@@ -211,9 +225,16 @@ def _judged(data: Data, parts: Mapping[str, StreamedSplit], size: int, say: Say 
         data,
         **held,
         constant=constant,
-        notes=(*data.notes, *notes, *hole_notes(of_stores, names)),
+        notes=(*data.notes, *notes, *_rounded_notes(data, seen, stores), *hole_notes(of_stores, names)),
+        fingerprint=f"{data.fingerprint}:{checksum(seen.values())}",
         judged=whole.support(image=data.is_image),
     )
+
+
+def _rounded_notes(data: Data, seen: Mapping[str, Witness], stores: Mapping[str, Store]) -> Iterator[str]:
+    for split, store in stores.items():
+        if (found := first_of(seen.values(), store)) is not None:
+            yield rounded_note(key_of(split, "x"), found[1], place(found[0], data.columns))
 
 
 def _small(codes: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ In a shard the files of one sample follow each other and share the name up to th
 import io
 import tarfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,18 +109,18 @@ class TarStore(_Pictures):
         starts: list[np.ndarray] = []
         labels: list[str] = []
         cuts = [0]
+        bare: str | None = None
         for path in paths:
-            where, found = _index(path)
+            where, found, without = _index(path)
             starts.append(where)
             labels += found
+            if bare is None and without is not None:
+                bare = f"'{without}' of '{path}'"
             cuts.append(cuts[-1] + len(where))
         self._where = np.concatenate(starts)
         mean = max(1.0, float(self._where[:, 1].mean()))
-        if labels and len(labels) != cuts[-1]:
-            raise InputError(
-                f"{len(labels):,} of the {cuts[-1]:,} images of '{paths[0].parent}' have a label; give all of them a .cls file,"
-                " or none."
-            )
+        if labels and bare:
+            raise InputError(f"image {bare} has no label, but others have; give all of them a .cls file, or none.")
         super().__init__(paths, cuts, max(1, int(RUN_BYTES / mean)), {"y": _classes(labels)} if labels else {})
 
     def _content(self, position: int) -> bytes:
@@ -149,8 +150,8 @@ def open_folder(folder: Path) -> tuple[dict[str, FolderStore], dict[str, np.ndar
     return stores, {"class_names": np.asarray(classes)} if classes else {}
 
 
-def _index(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Where each image of a shard begins and how long it is, (n, 2), and the labels in the order of the images."""
+def _index(path: Path) -> tuple[np.ndarray, list[str], str | None]:
+    """Where each image of a shard begins and how long it is, (n, 2), the labels in their order, and the first without one."""
     where: list[tuple[int, int]] = []
     labels: dict[str, str] = {}
     keys: list[str] = []
@@ -164,29 +165,44 @@ def _index(path: Path) -> tuple[np.ndarray, list[str]]:
                     keys.append(key)
                 elif member.isfile() and kind == ".cls":
                     labels[key] = _text(archive, member, path)
+            end = archive.offset
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(
             f"'{path}' cannot be read: it is truncated, compressed or no .tar file ({error}); write it again, uncompressed."
         ) from None
+    if not _has_end(path, end):
+        raise InputError(f"'{path}' is truncated: its end mark is missing; write it again.")
     if not where:
         raise InputError(f"'{path}' holds no images; give samples with one of {', '.join(EXTENSIONS)}, or remove it.")
-    if repeated := len(keys) - len(set(keys)):
-        raise InputError(f"'{path}' has {repeated} samples of more than one image; give one image per sample.")
-    return np.asarray(where, np.int64), [labels[key] for key in keys if key in labels]
+    if len(set(keys)) < len(keys):
+        ((repeated, _),) = Counter(keys).most_common(1)
+        raise InputError(f"sample '{repeated}' of '{path}' has more than one image; give one image per sample.")
+    unlabeled = next((key for key in keys if key not in labels), None)
+    return np.asarray(where, np.int64), [labels[key] for key in keys if key in labels], unlabeled
+
+
+def _has_end(path: Path, end: int) -> bool:
+    """Whether an archive ends there as it should, by a block of zeros; what was cut between two files reads like a whole one."""
+    with path.open("rb") as file:
+        file.seek(end)
+        return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
 def _key(name: str) -> tuple[str, str]:
     """The name of the sample that a file belongs to, and what it is of it."""
     folder, _, base = name.rpartition("/")
     key, dot, kind = base.partition(".")
-    return f"{folder}/{key}", dot + kind.lower()
+    return f"{folder}/{key}".lstrip("/"), dot + kind.lower()
 
 
 def _text(archive: Any, member: Any, path: Path) -> str:
     try:
-        return archive.extractfile(member).read().decode().strip()
+        text = archive.extractfile(member).read().decode().strip()
     except UnicodeDecodeError:
         raise InputError(f"'{member.name}' of '{path}' is no text; write a class's number or name into it.") from None
+    if not text:
+        raise InputError(f"'{member.name}' of '{path}' is empty; write a class's number or name into it.")
+    return text
 
 
 def _classes(labels: list[str]) -> np.ndarray:

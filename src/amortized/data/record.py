@@ -105,7 +105,8 @@ class Data:
         context_names: For each condition that is a class, the name of each code.
         constant: The names of the columns (or pixels) whose observed values never vary in the training split.
         notes: Sentences that a user should see.
-        fingerprint: The start of the SHA-256 of the content, for the record of a run.
+        fingerprint: The start of the SHA-256 of the content, for the record of a run; of data on the disk, of a sample of it, and
+            after a colon a checksum of all, where these were looked through.
         rows_seen: Rows by which the support is judged where not all data are in memory.
         judged: The support of data on the disk, by all of them.
         window_mib: How many MiB of data on the disk are shuffled together; None of data that are not there.

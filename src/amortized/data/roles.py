@@ -20,7 +20,7 @@ def key_of(split: str, kind: str) -> str:
 
 
 def find_labels(
-    arrays: Mapping[str, np.ndarray], labels: Any, x: Mapping[str, Sized], name: str
+    arrays: Mapping[str, np.ndarray], labels: Any, x: Mapping[str, Sized], name: str, columns: Sequence[str] = ()
 ) -> tuple[dict[str, Tensor] | None, tuple[str, ...]]:
     """The labels of each split, or None where there are none, and the names of their codes.
 
@@ -29,6 +29,7 @@ def find_labels(
         labels: The name of an array, or one; None takes `y` where it is there.
         x: What the lengths of the labels must be those of, by split.
         name: Of the data.
+        columns: The names of other columns, which may be offered.
 
     Raises:
         InputError: The labels that are named are not there, or not for every row.
@@ -38,7 +39,7 @@ def find_labels(
     if found is None:
         if labels is not None:
             raise NotThereError(
-                f"labels='{labels}' names no array of '{name}' that covers every split; {_choices(labels, arrays)}"
+                f"labels='{labels}' names no array of '{name}' that covers every split; {_choices(labels, arrays, columns)}"
             )
         return None, ()
     _check_lengths(labels if isinstance(labels, str) else "y", found, x)
@@ -51,6 +52,7 @@ def find_conditions(
     x: Mapping[str, Sized],
     name: str,
     labels: tuple[dict[str, Tensor] | None, tuple[str, ...]],
+    columns: Sequence[str] = (),
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, tuple[str, ...]]]:
     """The conditions by name and split, and the names of the codes of those that are classes.
 
@@ -60,6 +62,7 @@ def find_conditions(
         x: What their lengths must be those of, by split.
         name: Of the data.
         labels: What `find_labels` gave.
+        columns: The names of other columns, which may be offered.
 
     Raises:
         InputError: One is not there, or not for every row.
@@ -74,7 +77,9 @@ def find_conditions(
         elif key == "label" and labels[0] is not None:
             values[key], coded = labels
         else:
-            raise InputError(f"context='{key}' names no array of '{name}' that covers every split; {_choices(key, arrays)}")
+            raise InputError(
+                f"context='{key}' names no array of '{name}' that covers every split; {_choices(key, arrays, columns)}"
+            )
         if coded:
             names[key] = coded
     return values, names
@@ -89,10 +94,10 @@ def _found(arrays: Mapping[str, np.ndarray], value: Any, role: str, x: Mapping[s
     return {WHOLE: to_numpy(value, role)}
 
 
-def _choices(name: str, arrays: Mapping[str, np.ndarray]) -> str:
+def _choices(name: str, arrays: Mapping[str, np.ndarray], columns: Sequence[str]) -> str:
     names = {key.removeprefix("context_") for key in arrays if key not in ("x", "columns", "class_names")}
     labels = {"label"} if "y" in arrays or "train_y" in arrays else set()
-    return nearest(name, names | labels | set(map(str, arrays.get("columns", ()))))
+    return nearest(name, names | labels | set(map(str, arrays.get("columns", columns))))
 
 
 def _lookup(arrays: Mapping[str, np.ndarray], key: str, x: Mapping[str, Sized]) -> dict[str, np.ndarray] | None:

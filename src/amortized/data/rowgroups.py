@@ -64,7 +64,7 @@ class RowGroupStore:
         return int(self.cuts[-1])
 
     def read(self, begin: int, end: int) -> np.ndarray:
-        """The x of rows of one row group, as float32 or as bytes; a missing number is NaN."""
+        """The x of rows of one row group, in a type that holds all of its columns; a missing number is NaN."""
         group = int(np.searchsorted(self.cuts, begin, side="right")) - 1
         path, number = self._groups[group]
         try:
@@ -74,8 +74,8 @@ class RowGroupStore:
         first = int(self.cuts[group])
         table = table.slice(begin - first, end - begin)
         cells = [self._cells(name, table.column(name), begin) for name in self.columns]
-        has_holes = any(cell.dtype.kind == "f" for cell in cells)  # whole numbers become floats where some are missing
-        rows = np.empty((end - begin, len(cells)), np.float32 if has_holes else self.dtype)
+        # Whole numbers become floats where some are missing.
+        rows = np.empty((end - begin, len(cells)), np.result_type(self.dtype, *(cell.dtype for cell in cells)))
         for position, each in enumerate(cells):
             rows[:, position] = each
         return rows

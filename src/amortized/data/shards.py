@@ -19,7 +19,7 @@ from amortized.data.pictures import TarStore, open_folder
 from amortized.data.roles import key_of
 from amortized.data.rowgroups import RowGroupStore
 from amortized.data.stores import Store, decoded_bytes, is_mapped, open_map, open_npy
-from amortized.errors import InputError
+from amortized.errors import InputError, NoRoomError
 
 Streaming = Literal["auto", "on", "off"]
 SHARDS = (".npy", ".parquet", ".tar")
@@ -81,7 +81,12 @@ def find_on_disk(source: Any, named: Collection[str], stream: Streaming) -> OnDi
         return None
     if stream == "off" and not kind.is_new and kind.size < free_memory():
         return None
-    return replace(kind.open(named), is_only_so=kind.is_new)
+    try:
+        return replace(kind.open(named), is_only_so=kind.is_new)
+    except InputError:
+        if stream != "auto" or kind.is_new or COPIES * kind.size >= free_memory():
+            raise
+        return None  # it cannot be streamed, and need not be
 
 
 def stays(found: OnDisk, stream: Streaming, source: Any) -> bool:
@@ -92,10 +97,8 @@ def stays(found: OnDisk, stream: Streaming, source: Any) -> bool:
     """
     size, free = decoded_bytes(found.stores.values()), free_memory()
     if stream == "off" and size > free:
-        raise InputError(
-            f"data.stream is 'off', but {_called(source)} takes {in_words(size)} of memory, and {in_words(free)} are free; set"
-            " data.stream to 'auto'."
-        )
+        needs = f"{_called(source)} takes {in_words(size)} of memory, and {in_words(free)} are free"
+        raise NoRoomError(f"data.stream is 'off', but {needs}; set data.stream to 'auto'.", needs)
     return stream == "on" or (stream == "auto" and COPIES * size > free)
 
 
@@ -148,6 +151,9 @@ def _kind_of_folder(folder: Path) -> _Kind | None:
         raise InputError(
             f"'{other}' lies beside shards that end in {min(shards)}; keep shards of one kind in a folder of their own."
         )
+    if inner := next((path for paths in files.values() for path in paths if path.is_dir()), None):
+        stray = next(path for paths in files.values() for path in paths if path.is_file())
+        raise InputError(f"'{stray}' lies beside the folder '{inner.name}'; keep shards in a folder of their own.")
     suffix, size = shards.pop(), sum(map(_size, chain.from_iterable(files.values())))
     return _Kind(size, True, lambda named: _opened(files, suffix, named))
 

@@ -74,6 +74,11 @@ def load(
         (1437, (8, 8), 'levels')
     """
     if is_torch_source(source):
+        if stream == "on":
+            raise InputError(
+                f"data.stream is 'on', but a {type(source).__name__} reads its rows by itself; leave data.stream out, or give the"
+                " path of the data."
+            )
         if labels is not None or context:
             raise InputError(
                 "labels and context of a Dataset or DataLoader come with its items: give dicts with 'labels', 'context'."

@@ -2,7 +2,7 @@
 
 from amortized.recipes import messages
 from amortized.recipes.build import build
-from amortized.recipes.loading import load_data, load_other
+from amortized.recipes.loading import load_data, load_fitted, load_other
 from amortized.recipes.named import NAMED, named
 from amortized.recipes.plan import Plan, plan
 from amortized.recipes.recipe import SHORT, DataDescription, ModelDescription, Recipe, dotted, file_layer, make_recipe, read_yaml
@@ -29,6 +29,7 @@ __all__ = [
     "file_layer",
     "known_transform",
     "load_data",
+    "load_fitted",
     "load_other",
     "make_batches",
     "make_recipe",

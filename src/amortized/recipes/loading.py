@@ -7,8 +7,18 @@ from typing import Any
 from amortized import data as datasets
 from amortized.data import Data
 from amortized.data.streams import is_torch_source
-from amortized.errors import InputError, NotThereError
+from amortized.errors import InputError, NoRoomError, NotThereError
 from amortized.recipes.recipe import Recipe
+
+
+def load_fitted(recipe: Recipe, source: Any = None, *, judged: bool = True, say: Callable[[str], None] | None = None) -> Data:
+    """The data of a run that began, as `load_data` has them: these stay where they were held then, in memory or on the disk."""
+    try:
+        return load_data(recipe, source, judged=judged, say=say)
+    except NoRoomError as error:
+        raise InputError(
+            f"{error.needs}, but a run that began holds its data as it did; go on where more is free, or raise the limit."
+        ) from None
 
 
 def load_data(recipe: Recipe, source: Any = None, *, judged: bool = True, say: Callable[[str], None] | None = None) -> Data:

@@ -103,8 +103,6 @@ def plan(
 
 def _with_place(recipe: Recipe, data: Data) -> Recipe:
     """The recipe with where the data are held: their order and their splits depend on it, so a run that goes on must keep it."""
-    if recipe.data.source is None and data.window_mib is None:
-        return recipe
     place = {"data.stream": "off" if data.window_mib is None else "on", "data.window_mib": data.window_mib}
     return make_recipe([recipe.model_dump()], place)
 
