@@ -55,7 +55,9 @@ def _start(batch: int, processes: int) -> list["subprocess.Popen[str]"]:
     with socket.socket() as found:
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
-    common = os.environ | {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes), "NODE_RANK": "0"}
+    # A number of threads that is set would be each process's own; without, each takes its share of the cores.
+    given = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    common = given | {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes), "NODE_RANK": "0"}
     command = [sys.executable, __file__, str(batch)]
     return [
         subprocess.Popen(
