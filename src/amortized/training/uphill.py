@@ -98,10 +98,8 @@ class Uphill:
         """Score by the graph that was compiled; a batch that it does not fit, such as a ragged last one, by the plain path."""
         if self.fabric.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
-        if self.is_tried:
-            with torch.compiler.set_stance("eager_on_recompile"):
-                return self.module(fields, hyper)
-        return self.module(fields, hyper)
+        with torch.compiler.set_stance("eager_on_recompile" if self.is_tried else "default"):
+            return self.module(fields, hyper)
 
     def climb(self, values: Tensor, step: int) -> None:
         """Move the weights along the gradient of the mean of the values."""
