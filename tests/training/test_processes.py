@@ -58,7 +58,7 @@ if __name__ == "__main__":
 
 # Objectives of a batch's moments, on a model whose noise is given: one process with all data, then two with half of them each.
 SHARES = """
-import sys
+import os, sys
 import torch
 from torch import distributed, nn
 from torch.distributions import Independent, Normal
@@ -128,9 +128,9 @@ for name, objective in OBJECTIVES.items():
     found[name].append((torch.cat(shares), gradients))
 if rank == 0:
     torch.save(found, sys.argv[1])
-del parallel  # a process that ends with DDP's threads alive, or before the other, may abort
 distributed.barrier()
 distributed.destroy_process_group()
+os._exit(0)  # torch may abort where the interpreter takes down what DDP leaves behind
 """
 
 
