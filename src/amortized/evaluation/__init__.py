@@ -1,5 +1,7 @@
 """How good the model and its inference are, with uncertainty."""
 
-from amortized.evaluation.evidence import Evidence, Metric, evaluate
+from amortized.evaluation.evidence import Evidence, evaluate
+from amortized.evaluation.joint import Joint
+from amortized.evaluation.records import Finding, LogPx, Metric
 
-__all__ = ["Evidence", "Metric", "evaluate"]
+__all__ = ["Evidence", "Finding", "Joint", "LogPx", "Metric", "evaluate"]

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from amortized.errors import InputError
 from amortized.evaluation.chunks import cut, take
+from amortized.evaluation.records import Metric, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.processes import from_first, is_own, sum_of_all, working_together
 from amortized.seeds import seed_noise
@@ -32,23 +33,6 @@ from amortized.terms import Batch
 
 COLUMNS = 6
 """Numbers of each datum: what `_Sums.results` gives."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number of an evaluation.
-
-    Attributes:
-        value: The number; its name says sign and unit.
-        split: The data it is about.
-        samples: Posterior samples per datum.
-        kind: "exact", "lower bound" or "estimate".
-    """
-
-    value: float
-    split: str
-    samples: int
-    kind: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +74,9 @@ class Evidence:
             mean_nll, kind = float(self.nll.mean()), "exact" if self.is_exact else "estimate"
             table = {
                 "elbo_nats": (float(self.elbo.mean()), "lower bound"),
-                "elbo_stderr_nats": (_standard_error(self.elbo), "estimate"),
+                "elbo_stderr_nats": (standard_error(self.elbo), "estimate"),
                 "nll_nats": (mean_nll, kind),
-                "nll_stderr_nats": (_standard_error(self.nll), "estimate"),
+                "nll_stderr_nats": (standard_error(self.nll), "estimate"),
                 "nll_mc_stderr_nats": (float(self.nll_variance.sum().sqrt()) / len(self.nll), "estimate"),
                 "nll_bias_nats": (float(self.nll_variance.mean()) / 2, "estimate"),
             }
@@ -108,10 +92,8 @@ class Evidence:
 
     def __str__(self) -> str:
         """The metrics as a small table, with what they are."""
-        metrics = self.metrics
-        rows = [f"{name:<20} {metric.value:12.4f}   {metric.kind}" for name, metric in metrics.items()]
         head = f"{self.split} split, {len(self.distortion):,} data, {self.samples:,} posterior samples each"
-        return "\n".join([head, *rows, *self.notes])
+        return as_text(head, self.metrics, self.notes)
 
     @property
     def notes(self) -> list[str]:
@@ -241,7 +223,3 @@ class _Sums:
 
 def _float64_device(device: torch.device) -> torch.device:
     return torch.device("cpu") if device.type == "mps" else device
-
-
-def _standard_error(values: Tensor) -> float:
-    return float(values.std(correction=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan

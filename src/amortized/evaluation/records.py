@@ -1,0 +1,90 @@
+"""What the analyses of an evaluation give: numbers by name, and what a reader must know before quoting them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of an evaluation.
+
+    Attributes:
+        value: The number; its name says sign and unit.
+        split: The data it is about; "model" where the model drew them itself.
+        samples: Posterior samples per datum.
+        kind: "exact", "lower bound", "upper bound" or "estimate".
+    """
+
+    value: float
+    split: str
+    samples: int
+    kind: str
+
+
+class Finding(Protocol):
+    """What an analysis found.
+
+    A name carries sign and unit (`gap_nats`); the standard error of `gap_nats` is `gap_stderr_nats`, that of `mig` `mig_stderr`,
+    and an error over Monte Carlo samples alone is `gap_mc_stderr_nats`.
+    """
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The numbers by name; those that cannot be told are left out."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know before quoting the numbers, a sentence each."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class LogPx:
+    """The log-likelihood log p(x) of N data by one method, nats.
+
+    Attributes:
+        method: How it was estimated.
+        estimate: (N,) float64, the best estimate.
+        lower: (N,) a stochastic lower bound: its mean over repetitions is at most log p(x).
+        upper: (N,) a stochastic upper bound; None where there is none, as for data that the model did not draw itself.
+        mc_variance: (N,) Monte Carlo variance of `estimate`, nats^2; NaN where it cannot be told.
+        seconds: How long it took.
+        split: The data it is about; "model" where the model drew them itself.
+        samples: Posterior samples, or chains, per datum.
+    """
+
+    method: str
+    estimate: Tensor
+    lower: Tensor
+    upper: Tensor | None
+    mc_variance: Tensor
+    seconds: float
+    split: str
+    samples: int
+
+    @property
+    def mc_stderr(self) -> float:
+        """The standard error of the mean estimate over Monte Carlo samples alone, nats."""
+        return float(self.mc_variance.sum().sqrt()) / len(self.mc_variance)
+
+    @property
+    def data_stderr(self) -> float:
+        """The standard error of the mean estimate over the data, that of Monte Carlo included, nats."""
+        return standard_error(self.estimate)
+
+
+def standard_error(values: Tensor) -> float:
+    """The standard error of the mean of independent values (N,); NaN for one."""
+    return float(values.double().std(correction=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def as_text(head: str, metrics: Mapping[str, Metric], notes: Sequence[str]) -> str:
+    """A finding as a small table."""
+    width = max((len(name) for name in metrics), default=0)
+    rows = [f"{name:<{width}} {metric.value:12.4f}   {metric.kind}" for name, metric in metrics.items()]
+    return "\n".join([head, *rows, *notes])
