@@ -6,7 +6,6 @@ What moves in the space of z (annealed importance sampling, a posterior fitted t
 its gradient, and q(z|x) to start from; and z must be free to move: real numbers, with a density. In the code z is (K, B, *event).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
