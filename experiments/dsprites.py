@@ -96,7 +96,7 @@ def produce(name: str, seed: int, x: np.ndarray, arguments: argparse.Namespace) 
     began = time.perf_counter()
     path.parent.mkdir(parents=True, exist_ok=True)
     ranking = draw(run, x, path.with_suffix(".png"))
-    evidence = run.evaluate(samples=SAMPLES)
+    evidence = run.evidence(samples=SAMPLES)
     result = {
         "name": name,
         "seed": seed,

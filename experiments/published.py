@@ -120,7 +120,7 @@ def produce(row: Row, seed: int, arguments: argparse.Namespace) -> bool:
 def judge(run: Run, images: int | None, samples: int) -> Evidence:
     """The evidence of the test split, or of some of its images, which are the same for all runs."""
     if images is None:
-        return run.evaluate(samples=samples)
+        return run.evidence(samples=samples)
     rows = run.rows(split="test")
     some = torch.randperm(len(rows), generator=torch.Generator().manual_seed(IMAGES_SEED))[:images].sort().values
     return evaluate(run.model, [rows.rows(some)], samples=samples, dimensions=run.model.event_shape.numel())

@@ -143,7 +143,7 @@ def test_a_shared_model_keeps_the_splits_of_its_seed(tmp_path):
 
 def test_going_on_with_a_finished_run_keeps_its_evaluation(tmp_path):
     run = fit("digits", latent_dim=2, steps=2, quiet=True, out=tmp_path / "run", **{"model.network.hidden": [8]})
-    run.evaluate(samples=20)
+    run.evidence(samples=20)
     before = (tmp_path / "run" / "metrics.json").read_bytes()
     fit(resume=tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "metrics.json").read_bytes() == before
@@ -151,7 +151,7 @@ def test_going_on_with_a_finished_run_keeps_its_evaluation(tmp_path):
 
 def test_a_run_evaluates_its_own_source_by_name_on_its_test_split():
     run = fit("digits", latent_dim=2, steps=2, quiet=True, **{"model.network.hidden": [8]})
-    assert len(run.evaluate("digits", samples=2).distortion) == len(run.evaluate(samples=2).distortion)
+    assert len(run.evidence("digits", samples=2).distortion) == len(run.evidence(samples=2).distortion)
 
 
 def test_an_option_without_its_group_is_answered_with_its_full_name():

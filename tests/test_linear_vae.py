@@ -81,7 +81,7 @@ def test_it_comes_within_a_tenth_of_a_nat_of_the_closed_form_maximum(x, log_px):
 
 def test_its_bound_comes_within_a_fifth_of_a_nat_of_its_own_log_likelihood(run, log_px):
     samples = 20
-    evidence = run.evaluate(split="train", samples=samples)
+    evidence = run.evidence(split="train", samples=samples)
     gap = log_px.mean().item() - evidence.elbo.mean().item()
     # The distortion's spread over samples: of x - W z at fixed x, at most that of chi-square noise of q latents.
     error = math.sqrt(LATENTS / (2 * samples * len(log_px)))
@@ -89,6 +89,6 @@ def test_its_bound_comes_within_a_fifth_of_a_nat_of_its_own_log_likelihood(run, 
 
 
 def test_its_importance_weighted_estimate_meets_its_own_log_likelihood(run, log_px):
-    metrics = run.evaluate(split="train", samples=100).metrics
+    metrics = run.evidence(split="train", samples=100).metrics
     excess = metrics["nll_nats"].value + log_px.mean().item()
     assert abs(excess - metrics["nll_bias_nats"].value) < 4.5 * metrics["nll_mc_stderr_nats"].value + 1e-3  # float32 scores

@@ -73,7 +73,7 @@ def test_a_model_is_saved_and_loaded_alone_without_a_network(x: np.ndarray, tmp_
     np.testing.assert_array_equal(loaded.encode(x), run.encode(x))
     np.testing.assert_array_equal(loaded.reconstruct(x), run.reconstruct(x))
     with pytest.raises(InputError, match="handed over in Python"):
-        loaded.evaluate()
+        loaded.evidence()
 
 
 def test_a_name_that_is_no_folder_and_cannot_be_fetched_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
@@ -115,7 +115,7 @@ def test_data_of_another_shape_and_unknown_splits_are_refused(x: np.ndarray):
     with pytest.raises(InputError, match=r"the model was fitted on \(12,\)"):
         run.encode(x[:, :4])
     with pytest.raises(InputError, match="unknown split 'tets'.*test"):
-        run.evaluate(split="tets")
+        run.evidence(split="tets")
     with pytest.raises(InputError, match="30 pairs need 60 data"):
         run.interpolate(n=30)
 
@@ -124,7 +124,7 @@ def test_one_datum_is_encoded_reconstructed_and_evaluated(x: np.ndarray):
     run = am.fit(x, latent_dim=2, **OPTIONS)
     np.testing.assert_allclose(run.encode(x[:1]), run.encode(x)[:1], atol=1e-5)
     assert run.reconstruct(x[:1]).shape == (1, 12)
-    assert len(run.evaluate(x[:1], samples=2).distortion) == 1
+    assert len(run.evidence(x[:1], samples=2).distortion) == 1
     assert run.encode(torch.utils.data.TensorDataset(torch.tensor(x[:1]))).shape == (1, 2)
     assert run.encode([torch.tensor(row) for row in x[:1]]).shape == (1, 2)
     with pytest.raises(InputError, match="has 1 row; learning"):
@@ -165,7 +165,7 @@ def test_data_that_bring_splits_are_used_by_split_and_others_whole(x: np.ndarray
 
 def test_bits_per_dimension_follow_the_support_of_the_likelihood(x: np.ndarray):
     def has_bits(run: am.Run, data: Any) -> bool:
-        return "bits_per_dim" in run.evaluate(data, samples=2).metrics
+        return "bits_per_dim" in run.evidence(data, samples=2).metrics
 
     counts = np.random.default_rng(0).poisson(3.0, (60, 12))
     poisson = am.likelihoods.Poisson(am.networks.MLP(2, [8]), event=12)
@@ -194,7 +194,7 @@ def test_a_source_that_changed_is_no_longer_the_runs_own(x: np.ndarray, tmp_path
     assert len(run.encode()) == len(run.encode(str(path))) == 6
     np.savez(path, x=x + 1)
     with pytest.raises(InputError, match="data 'x' changed since this run was fitted.*explicitly, as DATA"):
-        run.evaluate()
+        run.evidence()
     assert len(run.encode(str(path))) == 60
     with pytest.raises(InputError, match="data 'x' changed since this run began"):
         am.fit(resume=tmp_path / "run", epochs=2, quiet=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from amortized.loading import from_pretrained, load_run
     from amortized.models import VAE, Hierarchical, Model
     from amortized.runs import Run
+    from amortized.studies import Comparison, Evaluation, compare
     from amortized.terms import Batch, Latent, LatentPath, Terms
 
 _HOMES = {
@@ -33,13 +34,16 @@ _HOMES = {
     "loading": ("from_pretrained", "load_run"),
     "models": ("VAE", "Hierarchical", "Model"),
     "runs": ("Run",),
+    "studies": ("Comparison", "Evaluation", "compare"),
     "terms": ("Batch", "Latent", "LatentPath", "Terms"),
 }
 
 __all__ = [
     "VAE",
     "Batch",
+    "Comparison",
     "Conditional",
+    "Evaluation",
     "Hierarchical",
     "InputError",
     "Latent",
@@ -47,6 +51,7 @@ __all__ = [
     "Model",
     "Run",
     "Terms",
+    "compare",
     "distributions",
     "exact_kl",
     "fit",

@@ -208,7 +208,7 @@ def _start(
         run.folder.write_history(outcome.history)
     is_unknown = outcome.trained or "test" not in metrics  # one killed after its last step has nothing to train, nor metrics
     if outcome.finished and is_unknown and len(whole.test):
-        run.evaluate(samples=SUMMARY_SAMPLES, seed=recipe.seed)
+        run.evidence(samples=SUMMARY_SAMPLES, seed=recipe.seed)
     return run
 
 

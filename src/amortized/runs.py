@@ -1,31 +1,32 @@
 """Runs: a fitted model with all that belongs to it, and what one does with it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from amortized import tasks
-from amortized.data import Data, Rows, arrange, is_same
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError
 from amortized.evaluation import Evidence, evaluate
 from amortized.folder import Folder
-from amortized.models import LatentModel, Model
+from amortized.models import Model
 from amortized.processes import is_first
-from amortized.recipes import Recipe, Spec, known_transform, load_fitted, load_other, make_batches
+from amortized.reading import read
+from amortized.recipes import Recipe, Spec
 from amortized.seeds import derive_seed
 from amortized.tasks.running import check_count, pick
 from amortized.terms import Batch
 from amortized.training import Outcome
 from amortized.training.checkpoints import state_tensors, write_tensors
 
-SPLITS = ("train", "valid", "test", "all")
+if TYPE_CHECKING:
+    from amortized.studies import Evaluation, Show
 
 
 @dataclass(eq=False)
@@ -68,11 +69,50 @@ class Run:
         *,
         split: str = "test",
         samples: int = 1000,
+        budget: str | float | None = None,
+        only: Sequence[str] | str | None = None,
+        seed: int = 0,
+        precision: Literal["32", "bf16"] = "32",
+        factors: Any = None,
+        show: "Show | None" = None,
+    ) -> "Evaluation":
+        """Say how good the model and its inference are, from all sides, the most informative first.
+
+        What was done before with the same weights, data and seed is taken from the run folder, so that an evaluation that was
+        interrupted goes on; `metrics.json` gets the results as they come.
+
+        Args:
+            data: Other data than those of the run: anything that `fit` takes; used whole, unless they bring splits.
+            split: "train", "valid" or "test", of the run's own data or of data that bring splits.
+            samples: Posterior samples per datum of the evidence.
+            budget: The time for it, such as "2m", "90s" or a number of seconds; None for all in the usual sizes.
+            only: The names of some of the analyses (`amortized.studies.ANALYSES`); None for all that the model and data allow.
+            seed: Of all that is random.
+            precision: "bf16" computes the networks' products of the evidence in it.
+            factors: The true factors of the data, for disentanglement: an array (N, F) with a row for each of the data's source, or
+                the name of such an array in its file; None takes `factors` where it is there.
+            show: Is told of each step as it is done.
+
+        Raises:
+            InputError: The data are not there, or do not fit the model; an analysis that is asked for by name cannot be done; or
+                the budget is too small for anything.
+        """
+        from amortized.studies import evaluate_run
+
+        how: dict[str, Any] = {"samples": samples, "seed": seed, "precision": precision, "factors": factors}
+        return evaluate_run(self, data, split=split, budget=budget, only=only, show=show, **how)
+
+    def evidence(
+        self,
+        data: Any = None,
+        *,
+        split: str = "test",
+        samples: int = 1000,
         seed: int = 0,
         precision: Literal["32", "bf16"] = "32",
         progress: Any = None,
     ) -> Evidence:
-        """Estimate the ELBO and log p(x), with their errors; the run's `metrics.json` gets the result.
+        """Estimate the ELBO and log p(x) alone, with their errors; the run's `metrics.json` gets the result.
 
         Args:
             data: Other data than those of the run: anything that `fit` takes; used whole, unless they bring splits.
@@ -225,28 +265,14 @@ class Run:
                 break
         return Batch.join(taken).rows(slice(n))
 
-    def batches(self, data: Any = None, split: str = "test") -> tuple[str, list[Batch] | Any]:
-        """The name of a split, or "given data", and its batches as the model sees them in evaluation.
+    def batches(self, data: Any = None, split: str = "test") -> tuple[str, Iterator[Batch]]:
+        """The name of a split, or of data handed over, and its batches as the model sees them in evaluation.
 
         Raises:
             InputError: There is no such split, or it is empty, or the data do not fit the model.
         """
-        if split not in SPLITS:
-            raise InputError(f"unknown split '{split}'; {nearest(split, SPLITS)}")
-        own = self._own(data)
-        whole = arrange(load_other(self.recipe, data), self.spec.columns) if own is None else own
-        name = split if own is not None else f"{split} of {whole.name}"
-        if own is None and not (len(whole.valid) or len(whole.test)):
-            name, split = whole.name, "train"
-        parts = whole.parts(split)
-        if not parts:
-            raise InputError(f"the {split} split of '{whole.name}' is empty; name another split.")
-        if tuple(whole.event_shape) != self.spec.event_shape:
-            raise InputError(
-                f"data '{whole.name}' have shape {tuple(whole.event_shape)}; the model was fitted on {self.spec.event_shape};"
-                " give data of that shape."
-            )
-        return name, chain.from_iterable(self._batches(rows, whole, check=data is not None) for rows in parts)
+        found = read(self, data, split)
+        return found.name, found.batches
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write the model alone, `config.json` and `model.safetensors`, in the conventions of the Hugging Face Hub.
@@ -268,32 +294,3 @@ class Run:
         if self.path is not None:
             parts.append(f"in '{self.path}'")
         return f"Run({', '.join(parts)})"
-
-    def _own(self, data: Any) -> Data | None:
-        """The data that the run was fitted on, where they are asked for; None for others, or for a source that changed since."""
-        if data is not None and not is_same(data, self.recipe.data.source):
-            return None
-        whole = load_fitted(self.recipe, self.source, judged=False)
-        if self.folder is None or not self.folder.has_other_data(whole):
-            return whole
-        if data is None:
-            raise InputError(
-                f"the data '{whole.name}' changed since this run was fitted, and its splits with them; restore them, or give"
-                " the data explicitly, as DATA, to use them whole."
-            )
-        return None
-
-    def _batches(self, rows: Rows, whole: Data, *, check: bool) -> Iterator[Batch]:
-        """The batches of a split, on the model's device and in its precision."""
-        assert isinstance(self.model, nn.Module)
-        weight = next(self.model.parameters(), torch.zeros(()))
-        likelihood: Any = self.model.parts["likelihood"] if isinstance(self.model, LatentModel) else None
-        for fields in make_batches(rows, self.recipe, known_transform(self.recipe, self.spec)).epoch(0):
-            context = {
-                name: self.spec.condition(name).known(name, values, whole.context_names.get(name, ()))
-                for name, values in fields.get("context", {}).items()
-            }
-            batch = Batch(**{**fields, "context": context}).to(weight.device, weight.dtype)
-            if check and hasattr(likelihood, "check"):
-                likelihood.check(batch.x, observed=batch.observed)
-            yield batch

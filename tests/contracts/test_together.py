@@ -161,7 +161,7 @@ COVERING = covering()
 @pytest.mark.parametrize("row", COVERING, ids=["-".join(row.values()) for row in COVERING])
 def test_kinds_that_go_together_are_built_trained_and_evaluated(row: Row):
     run = fitted(row)
-    metrics = run.evaluate(samples=2).metrics
+    metrics = run.evidence(samples=2).metrics
     assert metrics
     assert all(math.isfinite(metric.value) for metric in metrics.values())
     assert run.sample(3).shape == (3, *DATA[row["likelihood"]].shape[1:])

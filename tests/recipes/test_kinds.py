@@ -27,7 +27,7 @@ SCALES = ["learned", "per-entry", "predicted", "optimal", 0.5]
 def test_every_scale_of_real_values_is_built_and_trained(kind: str, scale: str | float):
     likelihood = {"kind": kind, "scale": scale}
     run = fit(REAL, likelihood=likelihood, steps=2, batch_size=16, quiet=True, network={"kind": "mlp", "hidden": [6]})
-    assert math.isfinite(run.evaluate(samples=2).metrics["elbo_nats"].value)
+    assert math.isfinite(run.evidence(samples=2).metrics["elbo_nats"].value)
 
 
 @pytest.mark.parametrize("inject", ["input", "layers", "film"])
@@ -46,7 +46,7 @@ def test_conditions_reach_every_part(inject: str, encoding: str):
         **{"data.encoding": encoding, "model.condition": ["prior", "posterior", "likelihood"]},
     )
     assert run.sample(4, context={"label": 2}).shape == (4, 4)
-    assert math.isfinite(run.evaluate(samples=2).metrics["elbo_nats"].value)
+    assert math.isfinite(run.evidence(samples=2).metrics["elbo_nats"].value)
 
 
 CONDITIONED = {
@@ -156,7 +156,7 @@ SHORTENED = {
 @pytest.mark.parametrize("name", NAMED)
 def test_every_named_recipe_is_built_and_trained(name: str):
     run = fit(SUITED[name], recipe=name, steps=2, quiet=True, **SHORTENED.get(name, {}))
-    metrics = run.evaluate(samples=2).metrics
+    metrics = run.evidence(samples=2).metrics
     assert math.isfinite(metrics["distortion_nats" if name == "wae" else "elbo_nats"].value)  # a point mass has no bound
 
 
@@ -187,14 +187,14 @@ def test_the_estimator_of_a_discrete_posterior_is_the_one_that_suits_the_objecti
     run = fit(BINARY, posterior=posterior, objective=small, **SMALL)
     assert run.recipe.model is not None
     assert run.recipe.model.posterior.estimator == estimator  # pyright: ignore
-    assert math.isfinite(run.evaluate(samples=2).metrics["elbo_nats"].value)
+    assert math.isfinite(run.evidence(samples=2).metrics["elbo_nats"].value)
 
 
 def test_importance_weights_go_with_a_discrete_posterior_that_is_summed_over():
     with pytest.raises(InputError, match="estimator 'gumbel' does not go with objective 'iwae': .*; use estimator 'enumerate'"):
         fit(BINARY, posterior="bernoulli", objective="iwae", **SMALL)
     run = fit(BINARY, posterior={"kind": "bernoulli", "estimator": "enumerate"}, objective="iwae", **SMALL)
-    assert run.evaluate().metrics["nll_nats"].kind == "exact"
+    assert run.evidence().metrics["nll_nats"].kind == "exact"
 
 
 def test_free_bits_per_dimension_are_refused_when_the_kl_is_no_sum_before_anything_is_trained():

@@ -48,11 +48,11 @@ def test_a_table_with_empty_cells_is_fitted_evaluated_and_read_again(mask, tmp_p
     run = am.fit(str(tmp_path / "d.csv"), out=tmp_path / "run", **options)
     assert "of the entries are missing (NaN)" in capsys.readouterr().out
     assert run.model.fill.mask == mask  # pyright: ignore[reportAttributeAccessIssue]
-    evidence = run.evaluate(samples=20)
+    evidence = run.evidence(samples=20)
     assert math.isfinite(evidence.metrics["nll_nats"].value)
     again = am.load_run(tmp_path / "run")
-    assert again.evaluate(samples=20).metrics["nll_nats"] == evidence.metrics["nll_nats"]
-    assert again.evaluate(frame[:7], samples=20).nll.shape == (7,)  # pyright: ignore[reportOptionalMemberAccess]
+    assert again.evidence(samples=20).metrics["nll_nats"] == evidence.metrics["nll_nats"]
+    assert again.evidence(frame[:7], samples=20).nll.shape == (7,)  # pyright: ignore[reportOptionalMemberAccess]
     assert np.isfinite(again.reconstruct()).all()
     assert np.isfinite(again.encode(frame[:1])).all()
 
@@ -65,14 +65,14 @@ def test_a_bound_of_holes_is_that_of_the_same_model_with_the_mask_given_by_hand(
     assert batch.observed is not None
     assert torch.equal(batch.observed, ~batch.x.isnan())
     by_hand = am.evaluation.evaluate(run.model, [Batch(batch.x.nan_to_num(5.0), observed=batch.observed)], samples=10)
-    torch.testing.assert_close(by_hand.elbo, run.evaluate(samples=10).elbo, rtol=0, atol=0)
+    torch.testing.assert_close(by_hand.elbo, run.evidence(samples=10).elbo, rtol=0, atol=0)
 
 
 def test_holes_may_come_after_training():
     run = am.fit(table(missing=0), **SMALL)
     x = table()
     x[3] = np.nan
-    evidence = run.evaluate(x, samples=200)
+    evidence = run.evidence(x, samples=200)
     assert evidence.nll.isfinite().all()  # pyright: ignore[reportOptionalMemberAccess]
     assert (evidence.distortion[3], evidence.distortion[:3].ne(0).all()) == (0, True)
     column = table(missing=0)[:5]
@@ -82,12 +82,12 @@ def test_holes_may_come_after_training():
     wrong = np.full((2, 8, 8), np.nan)
     wrong[1, 2, 3] = 0.5
     with pytest.raises(InputError, match=r"has 0.5 at index \(1, 2, 3\)"):
-        bits.evaluate(wrong, samples=2)
+        bits.evidence(wrong, samples=2)
 
 
 def test_bits_per_dimension_count_observed_entries():
     run = am.fit(digits(), **SMALL, binarize="dynamic")
-    metrics = run.evaluate(samples=10).metrics
+    metrics = run.evidence(samples=10).metrics
     observed = run.rows().observed
     assert observed is not None
     entries = float(observed.double().sum() / len(observed))

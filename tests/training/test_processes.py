@@ -145,7 +145,7 @@ from amortized.training import Settings, launch
 if __name__ == "__main__":
     launch(Settings(devices=2, accelerator="cpu"))
     run = amortized.load_run(sys.argv[1])
-    found = [run.evaluate(split=split, samples=samples) for split, samples in (("train", 40000), ("test", 50), ("valid", 1))]
+    found = [run.evidence(split=split, samples=samples) for split, samples in (("train", 40000), ("test", 50), ("valid", 1))]
     torch.save([vars(evidence) for evidence in found], f"{sys.argv[1]}-{rank()}.pt")
 """
 
@@ -173,7 +173,7 @@ def run(tmp_path: Path, program: str, argument: str, *, torchrun: bool) -> tuple
 
 
 def bound(run: Run) -> float:
-    return run.evaluate(samples=200).metrics["elbo_nats"].value
+    return run.evidence(samples=200).metrics["elbo_nats"].value
 
 
 def test_two_processes_end_where_one_ends(table: str, tmp_path: Path):
@@ -280,7 +280,7 @@ def test_a_stopped_run_of_two_processes_goes_on_to_the_same_bits(strategy: str, 
 def test_the_evidence_does_not_depend_on_the_number_of_processes(table: str, tmp_path: Path):
     options = SMALL | {"likelihood.scale": "optimal", "epochs": 2}
     run_of_one = fit(table, out=tmp_path / "run", quiet=True, **options)
-    wanted = [run_of_one.evaluate(split=split, samples=n) for split, n in (("train", 40000), ("test", 50), ("valid", 1))]
+    wanted = [run_of_one.evidence(split=split, samples=n) for split, n in (("train", 40000), ("test", 50), ("valid", 1))]
     metrics = (tmp_path / "run" / "metrics.json").read_bytes()
     status, errors = run(tmp_path, EVALUATION, str(tmp_path / "run"), torchrun=False)
     assert status == 0, errors

@@ -172,7 +172,7 @@ def test_less_memory_than_a_run_was_fitted_in_is_no_matter_of_settings(
     less_memory(monkeypatch, 2e6)
     needs = r"images.npy' takes 2.4 MB of memory, and 2.0 MB are free"
     with pytest.raises(InputError, match=f"{needs}, but a run that began holds its data as it did; go on where more is free"):
-        load_run(tmp_path / "run").evaluate(samples=2)
+        load_run(tmp_path / "run").evidence(samples=2)
     with pytest.raises(InputError, match=f"{needs}, but a run that began holds its data as it did"):
         fit(resume=tmp_path / "run", steps=25, quiet=True)
     with pytest.raises(InputError, match=f"data.stream is 'off', but .*{needs}; set data.stream to 'auto'"):
@@ -187,7 +187,7 @@ def test_data_that_changed_are_refused(images: str, tmp_path: Path):
     with pytest.raises(InputError, match="changed since this run began"):
         fit(resume=tmp_path / "run", quiet=True)
     with pytest.raises(InputError, match="changed since this run was fitted"):
-        load_run(tmp_path / "run").evaluate(samples=2)
+        load_run(tmp_path / "run").evidence(samples=2)
 
 
 def test_a_value_that_changed_anywhere_is_noticed_when_a_run_goes_on(tmp_path: Path):
@@ -197,7 +197,7 @@ def test_a_value_that_changed_anywhere_is_noticed_when_a_run_goes_on(tmp_path: P
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r+")
     mapped[850, 3] += 0.5
     mapped.flush()
-    load_run(tmp_path / "run").evaluate(samples=2)  # reads its own split only
+    load_run(tmp_path / "run").evidence(samples=2)  # reads its own split only
     with pytest.raises(InputError, match="changed since this run began"):
         fit(resume=tmp_path / "run", steps=6, quiet=True)
 
@@ -206,7 +206,7 @@ def test_a_run_does_with_data_on_the_disk_what_it_does_with_others(images: str, 
     run = fit(images, out=tmp_path / "run", **SMALL)
     loaded = load_run(tmp_path / "run")
     count = len(run.source.test)
-    ours, held = loaded.evaluate(samples=20), run.evaluate(samples=20)
+    ours, held = loaded.evidence(samples=20), run.evidence(samples=20)
     assert ours.metrics["elbo_nats"].value == held.metrics["elbo_nats"].value
     assert loaded.encode().shape == (count, 2)
     assert loaded.reconstruct(split="valid").shape[1:] == (28, 28)

@@ -1,4 +1,4 @@
-"""The commands that fit and judge a model; `tasks` has those that use one."""
+"""The command that fits a model, and what the commands have in common; `evaluations` judge a model, `tasks` use one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -142,43 +142,6 @@ def fit(
     options = {name: value for name, value in short.items() if value is not None}
     run = fit_run(data, config=config, out=out, resume=resume, quiet=quiet, **options, **dotted)
     return results.report_fit(run)
-
-
-@app.command(help_epilogue="Example: amortized evaluate runs/digits --samples 5000")
-def evaluate(
-    run: Path,
-    data: str | None = None,
-    /,
-    *,
-    samples: Count = 1000,
-    split: SplitName = "test",
-    seed: int = 0,
-    precision: Literal["32", "bf16"] = "32",
-    accelerator: Accelerator = "auto",
-    devices: Count = 1,
-) -> None:
-    """Estimate the evidence of a run's model: ELBO and importance-weighted log p(x), with their errors.
-
-    Args:
-        run: The run folder.
-        data: Other data than the run's own.
-        samples: Posterior samples per datum.
-        split: The part of the data.
-        seed: Of the samples.
-        precision: Of the networks' products.
-        accelerator: Where it is computed; by default the best device there is.
-        devices: How many devices share the work, with a process each.
-    """
-    from amortized.loading import load_run
-    from amortized.training import Settings, prepare, start
-
-    fabric = prepare(Settings(accelerator=accelerator, devices=devices))
-    loaded = load_run(run, device=fabric.device)
-    start(fabric)  # the other processes begin only when the run can be read
-    with results.progress(shown=fabric.is_global_zero) as advance:
-        evidence = loaded.evaluate(data, split=split, samples=samples, seed=seed, precision=precision, progress=advance)
-    if fabric.is_global_zero:
-        results.show(evidence)
 
 
 def load(path: Path, accelerator: Accelerator) -> "Run":

@@ -15,7 +15,6 @@ PER_ROW = 16
 if TYPE_CHECKING:
     import numpy as np
 
-    from amortized.evaluation import Evidence
     from amortized.runs import Run
     from amortized.tasks import Imputation, Traversal
 
@@ -140,26 +139,6 @@ def progress(*, shown: bool = True) -> "Iterator[Callable[[int], None] | None]":
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda count: bar.advance(task, count)
-
-
-def show(evidence: "Evidence") -> None:
-    """Print the metrics: a table on a terminal, plain lines elsewhere."""
-    if not sys.stdout.isatty():
-        print(evidence)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for heading in ("metric", "value", "kind"):
-        table.add_column(heading, justify="right" if heading == "value" else "left")
-    for name, metric in evidence.metrics.items():
-        table.add_row(name, f"{metric.value:.4f}", metric.kind)
-    console = Console(highlight=False, markup=False)
-    print(f"{evidence.split} split, {len(evidence.distortion):,} data, {evidence.samples:,} posterior samples each")
-    console.print(table)
-    for note in evidence.notes:
-        print(note)
 
 
 def report_fit(run: "Run") -> int:

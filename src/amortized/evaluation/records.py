@@ -83,8 +83,34 @@ def standard_error(values: Tensor) -> float:
     return float(values.double().std(correction=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
+def as_rows(metrics: Mapping[str, Metric]) -> list[tuple[str, str, str]]:
+    """Metrics for reading: name, the value with its standard error, and the kind; an error that belongs to a value has no row."""
+    errors = {error_name(name, which) for name in metrics for which in ("stderr", "mc_stderr")}
+    rows = []
+    for name, metric in metrics.items():
+        if name not in errors:
+            error, mc_error = (metrics.get(error_name(name, which)) for which in ("stderr", "mc_stderr"))
+            value = in_digits(metric.value, None if error is None else error.value)
+            kind = metric.kind if mc_error is None else f"{metric.kind}, Monte Carlo error {mc_error.value:.2g}"
+            rows.append((name, value, kind))
+    return rows
+
+
+def error_name(name: str, which: str = "stderr") -> str:
+    """What the standard error of a metric is called, or with "mc_stderr" that over Monte Carlo samples alone."""
+    return f"{name.removesuffix('_nats')}_{which}_nats" if name.endswith("_nats") else f"{name}_{which}"
+
+
+def in_digits(value: float, stderr: float | None = None) -> str:
+    """A number with its standard error, in two digits of that; four digits where there is none."""
+    if stderr is None or not 0 < stderr < math.inf:
+        return f"{value:,.4f}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.3g}"
+    decimals = min(max(1 - math.floor(math.log10(stderr)), 0), 6)
+    return f"{value:,.{decimals}f} ± {stderr:,.{decimals}f}"
+
+
 def as_text(head: str, metrics: Mapping[str, Metric], notes: Sequence[str]) -> str:
     """A finding as a small table."""
-    width = max((len(name) for name in metrics), default=0)
-    rows = [f"{name:<{width}} {metric.value:12.4f}   {metric.kind}" for name, metric in metrics.items()]
-    return "\n".join([head, *rows, *notes])
+    rows = as_rows(metrics)
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    return "\n".join([head, *(f"{name:<{widths[0]}}   {value:>{widths[1]}}   {kind}" for name, value, kind in rows), *notes])

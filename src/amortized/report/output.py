@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,22 +13,24 @@ from amortized.errors import InputError
 from amortized.files import write_atomically
 
 TABLES = (".npz", ".npy", ".csv")
+RECORDS = (".csv", ".json")
 
 
-def check_suffix(path: Path | str, *, image: bool) -> str:
+def check_suffix(path: Path | str, *, image: bool = False, records: bool = False) -> str:
     """The suffix of a file that is to be written, before anything is computed for it.
 
     Args:
         path: The file.
         image: Whether what goes into it can be shown as pictures.
+        records: Whether these are rows with names and values, not arrays.
 
     Raises:
         InputError: It is none that fits, or its folder does not exist.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    fits = (".png", *TABLES) if image else TABLES
-    if suffix == ".png" and not image:
+    fits = RECORDS if records else (".png", *TABLES) if image else TABLES
+    if suffix == ".png" and not image and not records:
         raise InputError(f"cannot write '{path}': these are no images. Fits: {', '.join(fits)}.")
     if suffix not in fits:
         raise InputError(f"cannot write '{path}': its suffix names no format that is known. Fits: {', '.join(fits)}.")
@@ -63,6 +67,23 @@ def write_table(path: Path | str, arrays: Mapping[str, np.ndarray], columns: Seq
         writer.writerows([cell for row in rows for cell in _cells(row)] for rows in zip(*arrays.values(), strict=True))
         buffer.write(text.getvalue().encode())
     write_atomically(path, buffer.getvalue())
+
+
+def write_records(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of names and values as `.csv` or `.json`.
+
+    Raises:
+        InputError: The suffix is another, or the file cannot be written.
+    """
+    path = Path(path)
+    if check_suffix(path, records=True) == ".json":
+        write_atomically(path, json.dumps(list(rows), indent=2, ensure_ascii=False) + "\n")
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
 def _header(arrays: Mapping[str, np.ndarray], columns: Sequence[str]) -> list[str]:

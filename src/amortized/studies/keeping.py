@@ -1,0 +1,136 @@
+"""What an evaluation leaves in the run folder, so that one that was interrupted goes on.
+
+    evaluation/SPLIT.json            of which weights, data and seed; by step its size, seconds, metrics and notes
+    evaluation/SPLIT/STEP.npz        the values of each datum, where the step has any
+
+A step that was kept under other weights, data, seed or version counts as not there.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amortized.evaluation import Evidence, Finding, Metric
+from amortized.files import write_atomically
+from amortized.folder import write_json
+from amortized.studies.budget import Done, Size
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A finding as it is read from the run folder.
+
+    Attributes:
+        metrics: Its numbers by name.
+        notes: What a reader must know.
+        values: Its tensors by name.
+    """
+
+    metrics: dict[str, Metric]
+    notes: list[str]
+    values: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Keeper:
+    """Keeps the steps of the evaluation of one split in a run folder.
+
+    Args:
+        folder: The run folder; None keeps nothing.
+        split: The name of the data.
+        identity: Of what the evaluation depends on besides the sizes of its steps.
+    """
+
+    def __init__(self, folder: Path | None, split: str, identity: str):
+        self.identity = identity
+        slug = re.sub(r"[^A-Za-z0-9.-]+", "-", split).strip("-.") or "data"
+        self.file = None if folder is None else folder / "evaluation" / f"{slug}.json"
+        self.record: dict[str, Any] = {"identity": identity, "steps": {}}
+
+    def read(self) -> dict[str, Done]:
+        """What was kept, by the name of the step; nothing where it cannot be read."""
+        if self.file is None or not self.file.exists():
+            return {}
+        try:
+            record = json.loads(self.file.read_text(encoding="utf-8"))
+            if record["identity"] != self.identity:
+                return {}
+            done = {name: self._done(name, step) for name, step in record["steps"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+        self.record = record
+        return done
+
+    def write(self, name: str, done: Done) -> None:
+        """Keep a step."""
+        if self.file is None or done.is_kept:
+            return
+        values = _values(done.finding)
+        self._values_file(name).parent.mkdir(parents=True, exist_ok=True)
+        if values:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **{key: value.cpu().numpy() for key, value in values.items()})  # pyright: ignore
+            write_atomically(self._values_file(name), buffer.getvalue())
+        fields = _plain(done.finding)
+        self.record["steps"][name] = {
+            "work": done.size.work,
+            "options": dict(done.size.options),
+            "seconds": round(done.seconds, 3),
+            "metrics": {key: asdict(metric) for key, metric in done.finding.metrics.items()},
+            "notes": list(done.finding.notes),
+            "values": sorted(values),
+            "fields": fields,
+        }
+        write_json(self.file, self.record)
+
+    def _done(self, name: str, step: Mapping[str, Any]) -> Done:
+        values: dict[str, Tensor] = {}
+        if step["values"]:
+            with np.load(self._values_file(name), allow_pickle=False) as arrays:
+                values = {key: torch.from_numpy(arrays[key]) for key in step["values"]}
+        metrics = {key: Metric(**metric) for key, metric in step["metrics"].items()}
+        finding: Finding = Kept(metrics, list(step["notes"]), values)
+        if name == "evidence":  # the others need it for each datum
+            names = {each.name for each in dataclasses.fields(Evidence)}
+            finding = Evidence(**{**dict.fromkeys(names), **step["fields"], **values})  # pyright: ignore[reportArgumentType]
+        return Done(finding, Size(step["work"], step["options"]), step["seconds"], is_kept=True)
+
+    def _values_file(self, name: str) -> Path:
+        assert self.file is not None
+        return self.file.with_suffix("") / f"{name}.npz"
+
+
+def identify(*parts: Any) -> str:
+    """A digest of what an evaluation depends on; a path stands for the content of its file."""
+    digest = hashlib.sha256(version("amortized").encode())
+    for part in parts:
+        if isinstance(part, Path):
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        else:
+            digest.update(json.dumps(part, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _values(finding: Finding) -> dict[str, Tensor]:
+    return {name: value for name, value in _fields(finding).items() if isinstance(value, Tensor)}
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    return {name: value for name, value in _fields(finding).items() if isinstance(value, str | int | float | bool | None)}
+
+
+def _fields(finding: Finding) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(finding):
+        return {}
+    return {each.name: getattr(finding, each.name) for each in dataclasses.fields(finding)}

@@ -1,0 +1,116 @@
+"""What the analyses of an evaluation are made of: a run, and random parts of its data."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from amortized import tasks
+from amortized.errors import InputError
+from amortized.evaluation import Evidence, evaluate
+from amortized.reading import Reading, read
+from amortized.seeds import derive_seed
+from amortized.studies.budget import Advance
+from amortized.tasks.running import pick
+from amortized.terms import Batch
+
+if TYPE_CHECKING:
+    from amortized.runs import Run
+
+
+class Material:
+    """A run and the data that it is evaluated on.
+
+    Random parts of the data are nested: the smaller one of two is a part of the larger one.
+
+    Args:
+        run: The run.
+        data: Other data than the run's own.
+        split: Which part of them.
+        reading: What was found under that name.
+        samples: Posterior samples per datum of the evidence.
+        seed: Of all that is random.
+        precision: Of the networks' products of the evidence.
+        factors: The true factors of the data, or the name of their array.
+
+    Attributes:
+        evidence: Of the data at `places`, once it is there.
+        places: (N,) the rows that the evidence is of.
+    """
+
+    def __init__(
+        self, run: "Run", data: Any, split: str, reading: Reading, *, samples: int, seed: int, precision: str, factors: Any = None
+    ):
+        self.run, self.data, self.split, self.reading = run, data, split, reading
+        self.samples, self.seed, self.precision, self.factors = samples, seed, precision, factors
+        self.model, self.count = run.model, reading.count
+        self.first = next(iter(read(run, data, split).batches)).rows(slice(1))
+        self.evidence: Evidence | None = None
+        self._held: dict[tuple[str, int], list[Batch]] = {}
+
+    @property
+    def name(self) -> str:
+        """Of the data."""
+        return self.reading.name
+
+    @property
+    def latents(self) -> int:
+        """Entries of the latent of a datum."""
+        with torch.no_grad():
+            return self.model.posterior(self.first).event_shape.numel()
+
+    def whole(self) -> Iterable[Batch]:
+        """All data, in their order."""
+        return read(self.run, self.data, self.split).batches
+
+    def part(self, count: int) -> list[Batch]:
+        """So many of the data, drawn at random, in their order."""
+        if count >= self.count:
+            return list(self.whole())
+        return self._taken(self.name, self.data, self.split, self.count, count)
+
+    def train(self, count: int | None = None) -> list[Batch]:
+        """So many of the run's training data; all where None is given.
+
+        Raises:
+            InputError: They are not there.
+        """
+        reading = read(self.run, None, "train")
+        if count is None or count >= reading.count:
+            return list(reading.batches)
+        return self._taken("train", None, "train", reading.count, count)
+
+    def evidence_of(self, batches: Iterable[Batch], samples: int, advance: Advance) -> Evidence:
+        """The evidence of some of the data."""
+        model, dimensions = self.model, None
+        if tasks.is_discrete(model, self.first):
+            dimensions = model.event_shape.numel()
+        how: dict[str, Any] = {"seed": self.seed, "precision": self.precision, "progress": advance}
+        return evaluate(model, batches, samples=samples, split=self.name, dimensions=dimensions, **how)
+
+    def log_px(self, count: int) -> Tensor | None:
+        """The log p(x) of `part(count)` by importance sampling, where the evidence covers it: (count,) nats."""
+        if self.evidence is None or self.evidence.nll is None:
+            return None
+        covered = len(self.evidence.nll)
+        if covered < min(count, self.count):
+            return None
+        within = torch.searchsorted(self._places(self.count, covered), self._places(self.count, count))
+        return -self.evidence.nll[within]
+
+    def _taken(self, name: str, data: Any, split: str, total: int, count: int) -> list[Batch]:
+        key = (name, count)
+        if key not in self._held:
+            self._held[key] = [pick(read(self.run, data, split).batches, self._places(total, count))]
+        return self._held[key]
+
+    def _places(self, total: int, count: int) -> Tensor:
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(derive_seed(self.seed, "part", total)))
+        return order[:count].sort().values
+
+
+def check_labels(batches: list[Batch], what: str) -> None:
+    """Refuse data without labels."""
+    if any(batch.labels is None for batch in batches):
+        raise InputError(f"{what} need labels, and these data have none; name their column or array with data.labels in fit.")

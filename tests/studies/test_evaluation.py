@@ -1,0 +1,144 @@
+import json
+
+import pytest
+import torch
+
+import amortized as am
+from amortized import InputError
+from amortized.studies import ANALYSES, evaluate_run
+from amortized.studies import evaluation as module
+
+QUICK = {"epochs": 1, "latent_dim": 2, "model.network.hidden": [16], "accelerator": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    am.fit("digits", out=path, quiet=True, **QUICK)
+    return path
+
+
+def steps_run(monkeypatch):
+    """The names of the steps that are really done, in their order."""
+    ran = []
+    make = module.make_steps
+
+    def watched(material, only):
+        steps, left_out = make(material, only)
+        for step in steps:
+            run = step.run
+            object.__setattr__(
+                step, "run", lambda options, advance, run=run, name=step.name: (ran.append(name), run(options, advance))[1]
+            )
+        return steps, left_out
+
+    monkeypatch.setattr(module, "make_steps", watched)
+    return ran
+
+
+def test_what_was_done_is_kept_and_not_done_again(folder, monkeypatch):
+    ran = steps_run(monkeypatch)
+    first = am.load_run(folder).evaluate(samples=20, only="evidence")
+    again = am.load_run(folder).evaluate(samples=20, only="evidence")
+    assert ran == ["evidence"]
+    assert again.metrics == first.metrics
+    assert again.done["evidence"].is_kept
+    torch.testing.assert_close(again.evidence.elbo, first.evidence.elbo, rtol=0, atol=0)
+    assert json.loads((folder / "metrics.json").read_text())["test"]["nll_nats"]["value"] == first.metrics["nll_nats"].value
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"samples": 40}, {"split": "valid"}, {"data": "digits.npz"}])
+def test_what_was_kept_of_something_else_is_not_taken_for_it(folder, change, tmp_path, monkeypatch):
+    if "data" in change:
+        import numpy as np
+
+        change = {"data": str(tmp_path / "digits.npz")}
+        np.savez(change["data"], x=np.zeros((9, 8, 8), np.uint8))
+    am.load_run(folder).evaluate(samples=20, only="evidence")
+    ran = steps_run(monkeypatch)
+    am.load_run(folder).evaluate(**{"samples": 20, "only": "evidence"} | change)
+    assert ran == ["evidence"]
+
+
+def test_other_weights_make_everything_new(tmp_path, monkeypatch):
+    run = am.fit("digits", out=tmp_path / "run", quiet=True, **QUICK)
+    run.evaluate(samples=5, only="evidence")
+    am.fit(resume=tmp_path / "run", quiet=True, epochs=2)
+    ran = steps_run(monkeypatch)
+    am.load_run(tmp_path / "run").evaluate(samples=5, only="evidence")
+    assert ran == ["evidence"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"identity": 3}', "[]"])
+def test_a_damaged_record_counts_as_none(folder, damage, monkeypatch):
+    am.load_run(folder).evaluate(samples=20, only="evidence")
+    (folder / "evaluation" / "test.json").write_text(damage)
+    ran = steps_run(monkeypatch)
+    am.load_run(folder).evaluate(samples=20, only="evidence")
+    assert ran == ["evidence"]
+
+
+def test_each_step_is_written_when_it_is_done(folder, monkeypatch):
+    """So that one that is stopped half-way goes on."""
+
+    class Stopped(Exception):
+        pass
+
+    class Show:
+        def begin(self, step):
+            if step.name != "evidence":
+                raise Stopped
+
+        def end(self, step, done):
+            pass
+
+    with pytest.raises(Stopped):
+        am.load_run(folder).evaluate(samples=21, only=["evidence", "surgery"], show=Show())
+    kept = json.loads((folder / "evaluation" / "test.json").read_text())["steps"]
+    assert kept["evidence"]["options"] == {"data": 180, "samples": 21}
+
+
+def test_a_budget_too_small_is_refused_with_the_least_that_works(folder):
+    with pytest.raises(InputError, match="too small for anything"):
+        am.load_run(folder).evaluate(samples=77, seed=5, budget="0.0001s")
+
+
+def test_unknown_names_are_refused_with_those_there_are(folder):
+    with pytest.raises(InputError, match="'evidence'"):
+        am.load_run(folder).evaluate(only="evidense")
+    with pytest.raises(InputError, match="'surgery' was not done"):
+        am.load_run(folder).evaluate(samples=5, only="evidence")["surgery"]
+
+
+def test_a_run_that_is_in_no_folder_is_evaluated_and_keeps_nothing():
+    run = am.fit("digits", quiet=True, **QUICK)
+    made = evaluate_run(run, samples=5, only="evidence")
+    assert "elbo_nats" in made.metrics
+    assert run.metrics["test"]["elbo_nats"]["value"] == made.metrics["elbo_nats"].value
+    assert "Evidence" in str(made)
+
+
+def test_a_part_of_the_data_is_that_of_the_evidence(folder):
+    """Numbers of another analysis of some data stand beside the log p(x) of the same data."""
+    from amortized.reading import read
+    from amortized.studies.material import Material
+
+    run = am.load_run(folder)
+    material = Material(run, None, "test", read(run), samples=1000, seed=0, precision="32")
+    material.evidence = material.evidence_of(material.whole(), 1000, None)
+    part = material.part(7)
+    own = am.evaluation.evaluate(run.model, part, samples=3000)
+    found = material.log_px(7)
+    assert found is not None
+    assert len(found) == sum(map(len, part)) == 7
+    # The same data in the same order: of others, nats apart, it would be far off.
+    torch.testing.assert_close(found, -own.nll, rtol=0, atol=2.0)  # pyright: ignore[reportOptionalOperand]
+    larger = torch.cat([batch.index for batch in material.part(20)])
+    assert torch.isin(part[0].index, larger).all()
+
+
+def test_every_analysis_is_documented_on_the_command_line():
+    from amortized.cli.evaluations import evaluate
+
+    for name in ANALYSES:
+        assert name in (evaluate.__doc__ or "")
