@@ -89,8 +89,8 @@ class Run:
             only: The names of some of the analyses (`amortized.studies.ANALYSES`); None for all that the model and data allow.
             seed: Of all that is random.
             precision: "bf16" computes the networks' products of the evidence in it.
-            factors: The true factors of the data, for disentanglement: an array (N, F) with a row for each of the data's source, or
-                the name of such an array in its file; None takes `factors` where it is there.
+            factors: The true factors of the data, for disentanglement: an array (N, F) with a row for each of the data's source,
+                or the name of such an array in its file; None takes `factors` where it is there.
             show: Is told of each step as it is done.
 
         Raises:

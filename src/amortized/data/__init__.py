@@ -4,7 +4,7 @@ from amortized.data.batches import Batches
 from amortized.data.columns import arrange
 from amortized.data.moments import Moments, mean_and_scale, never_observed
 from amortized.data.record import Data, Rows, Split, in_order, sample_rows
-from amortized.data.sources import is_same, load
+from amortized.data.sources import is_same, load, read_array
 from amortized.data.streams import LoaderBatches, to_batches
 from amortized.data.support import Support, describe
 from amortized.data.transforms import Corruption, Masking, Noise, SaltPepper, Transform, make_transform
@@ -32,6 +32,7 @@ __all__ = [
     "make_transform",
     "mean_and_scale",
     "never_observed",
+    "read_array",
     "sample_rows",
     "to_batches",
 ]

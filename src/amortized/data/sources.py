@@ -110,6 +110,22 @@ def is_same(source: Any, other: Any) -> bool:
         return False
 
 
+def read_array(source: Any, name: str, split: str) -> np.ndarray | None:
+    """An array that lies beside x in an `.npz`: of a split where this brings its own, else that which all splits were cut from.
+
+    Returns:
+        The array, whose rows a batch's `index` counts; None where the source is no `.npz`, or has no such array.
+    """
+    if not isinstance(source, str | os.PathLike) or source == "digits":
+        return None
+    path = _find(source)
+    if path.suffix.lower() != ".npz":
+        return None
+    arrays = read_npz(path)
+    own = split if f"{split}_x" in arrays else "train" if "train_x" in arrays else ""
+    return arrays.get(f"{own}_{name}" if own else name, arrays.get(name) if name.endswith("_names") else None)
+
+
 def _located(source: str | os.PathLike) -> str | Path:
     return "digits" if source == "digits" else _find(source).resolve()
 
