@@ -1,10 +1,20 @@
-"""Which analyses an evaluation consists of, in the order of what they tell, and in which sizes each can be done."""
+"""Which analyses an evaluation consists of, in the order of what they tell, and in which sizes each can be done.
+
+The work of a size is a rough count of rows of the decoder: of what is not the decoder's (the fit of a baseline, the distances of
+samples), what takes as long. It is right within an analysis, and between them good enough to share out a budget.
+"""
 
 from collections.abc import Callable, Sequence
 
 from amortized.errors import InputError, nearest
+from amortized.evaluation import annealed, bidirectional, calibration, gaps, quadrature
+from amortized.evaluation import activity as measure_activity
+from amortized.evaluation import baselines as fit_baselines
+from amortized.evaluation import surgery as divide_rate
 from amortized.studies.budget import Size, Step
+from amortized.studies.findings import Agreement, Generalization, Together
 from amortized.studies.material import Material
+from amortized.studies.representations import disentanglement, interpolation, representation, sample_quality
 
 BACKWARD = 3
 """Rows that a row with its gradient counts as."""
@@ -23,7 +33,122 @@ def evidence(material: Material) -> Step:
     return Step("evidence", "Evidence, by importance sampling", made, run, weight=4.0)
 
 
-ANALYSES: dict[str, Callable[[Material], Step]] = {"evidence": evidence}
+def baselines(material: Material) -> Step:
+    """Simpler models, fitted to training data."""
+    rows = material.train_count
+    sizes = {min(most, rows): min(data, material.count) for most, data in ((500, 200), (2000, 1000), (10_000, 10_000))}
+
+    def run(options, advance):
+        data, few = options["data"], min(100, material.samples)
+        part = material.part(data)
+        log_px = material.log_px(data)
+        if log_px is None:
+            nll = material.evidence_of(part, few, None).nll
+            log_px = None if nll is None else -nll
+        train, latents = material.train(options["rows"]), material.latents
+        how = {"latent_dim": latents, "model_log_px": log_px, "rows": options["rows"], "seed": material.seed}
+        return fit_baselines(material.model, train, part, split=material.name, progress=advance, **how)
+
+    made = [Size(200.0 * most, {"rows": most, "data": data}) for most, data in sizes.items()]
+    return Step("baselines", "Gain over simpler models", made, run)
+
+
+def surgery(material: Material) -> Step:
+    """The parts of the rate, the units in use, and what the decoder makes of them."""
+
+    def run(options, advance):
+        part, how = material.part(options["data"]), {"samples": options["samples"], "seed": material.seed, "split": material.name}
+        activity = measure_activity(material.model, part, progress=advance, **how)
+        try:
+            return Together((activity, divide_rate(material.model, part, **how)))
+        except InputError as error:  # a posterior without a density still has units that are in use or not
+            return Together((activity,), (str(error),))
+
+    made = [Size(10.0 * data * (1 + data / 100), {"data": data, "samples": 10}) for data in grow(64, min(1000, material.count))]
+    return Step("surgery", "Where the rate goes, and the units in use", made, run)
+
+
+def annealing(material: Material) -> Step:
+    """Annealed importance sampling of some data, and of as many that the model draws, from both sides."""
+    material.check_space("annealed importance sampling")
+    chains, steps = 16, 250
+
+    def run(options, advance):
+        part = material.part(options["data"])
+        how = {"chains": options["chains"], "steps": options["steps"], "seed": material.seed, "progress": advance}
+        both = bidirectional(material.model, part, **how)
+        found = annealed(material.model, part, split=material.name, **how)
+        log_px = material.log_px(options["data"])
+        agreement = () if log_px is None else (Agreement(found.log_px.estimate - log_px, material.name, chains),)
+        return Together((found, *agreement, both))
+
+    sizes = [data for data in (4, 16, 32, 100, 300, 1000) if data < material.count] or [material.count]
+    made = [
+        Size(3.0 * BACKWARD * 2 * data * chains * steps, {"data": data, "chains": chains, "steps": steps}) for data in sizes
+    ]
+    return Step("annealing", "log p(x) from both sides, by annealed importance sampling", made, run, min(2, len(made) - 1), 2.0)
+
+
+def where_the_nats_go(material: Material) -> Step:
+    """The approximation and the amortization gap, of data and of training data."""
+    material.check_space("a posterior fitted to each datum")
+
+    def run(options, advance):
+        how = {"samples": options["samples"], "steps": options["steps"], "seed": material.seed, "progress": advance}
+        found = gaps(material.model, material.part(options["data"]), split=material.name, **how)
+        try:
+            train = gaps(material.model, material.train(options["data"]), split="train", **how)
+        except InputError as error:
+            return Together((found,), (f"The gaps of training data are not known: {error}",))
+        return Together((found, Generalization(found, train))) if material.name != "train" else found
+
+    sizes = [data for data in (8, 20, 50, 100) if data < material.count] or [material.count]
+    made = [
+        Size(2.0 * BACKWARD * data * 20_000, {"data": data, "steps": 1000, "samples": 1000}) for data in sizes
+    ]
+    return Step("gaps", "Where the nats go between log p(x) and the ELBO", made, run, min(1, len(made) - 1), 2.0)
+
+
+def calibrate(material: Material) -> Step:
+    """Whether q is the posterior, of data that the model makes."""
+
+    def run(options, advance):
+        given = material.part(min(1000, material.count))
+        how = {"simulations": options["simulations"], "draws": options["draws"], "seed": material.seed, "progress": advance}
+        return calibration(material.model, given, **how)
+
+    made = [Size(100.0 * simulations, {"simulations": simulations, "draws": 99}) for simulations in (100, 300, 1000)]
+    return Step("calibration", "Whether q(z|x) is the posterior, on data that the model makes", made, run)
+
+
+def integrate(material: Material) -> Step:
+    """The exact log p(x), where the latent has one or two entries."""
+    material.check_space("quadrature")
+    if material.latents > 2:
+        raise InputError(f"quadrature is for latents of 1 or 2 entries, and this model's have {material.latents}.")
+
+    def run(options, advance):
+        part = material.part(options["data"])
+        return quadrature(material.model, part, split=material.name, seed=material.seed, progress=advance)
+
+    sizes = [data for data in (4, 16, 64) if data < material.count] or [material.count]
+    made = [Size(20_000.0 * data, {"data": data}) for data in sizes]
+    return Step("quadrature", "The exact log p(x) and KL(q(z|x) || p(z|x)), by quadrature", made, run, min(1, len(made) - 1))
+
+
+ANALYSES: dict[str, Callable[[Material], Step]] = {
+    "evidence": evidence,
+    "baselines": baselines,
+    "surgery": surgery,
+    "annealing": annealing,
+    "gaps": where_the_nats_go,
+    "calibration": calibrate,
+    "quadrature": integrate,
+    "representation": representation,
+    "disentanglement": disentanglement,
+    "sample-quality": sample_quality,
+    "interpolation": interpolation,
+}
 """By name, the most informative first. Each gives its step, or refuses what the model and the data do not allow."""
 
 

@@ -1,0 +1,101 @@
+"""Findings that are made of those of several analyses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from amortized.evaluation import Finding, Gaps, Metric
+from amortized.evaluation.records import standard_error
+
+CLEAR = 3.0
+"""Standard errors from which on a difference is named."""
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Several findings as one.
+
+    Attributes:
+        parts: The findings.
+        remarks: What is to be known besides their notes.
+    """
+
+    parts: Sequence[Finding]
+    remarks: Sequence[str] = ()
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The numbers of all parts."""
+        return {name: metric for part in self.parts for name, metric in part.metrics.items()}
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes of all parts, each once."""
+        return list(dict.fromkeys([*(note for part in self.parts for note in part.notes), *self.remarks]))
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Annealed beside plain importance sampling, of the same data.
+
+    Attributes:
+        difference: (N,) log p(x) by the first less that by the second, nats.
+        split: The data it is about.
+        samples: Chains per datum.
+    """
+
+    difference: Tensor
+    split: str
+    samples: int
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The mean difference with its standard error."""
+        values = {"ais_minus_is_nats": float(self.difference.mean()), "ais_minus_is_stderr_nats": standard_error(self.difference)}
+        return {name: Metric(value, self.split, self.samples, "estimate") for name, value in values.items() if value == value}
+
+    @property
+    def notes(self) -> list[str]:
+        """Which of the two is to be believed: both are lower bounds, and so the larger one."""
+        mean, error = float(self.difference.mean()), standard_error(self.difference)
+        if not abs(mean) > CLEAR * error:
+            return []
+        more, less = ("annealed", "plain") if mean > 0 else ("plain", "annealed")
+        return [
+            f"Of the same data {more} importance sampling finds {abs(mean):.2f} nats more than {less}; both are lower bounds, so"
+            " the larger one is nearer."
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Generalization:
+    """How the gaps of data that the model was not trained on differ from those of its training data.
+
+    Attributes:
+        test: The gaps of the former.
+        train: Those of the latter.
+    """
+
+    test: Gaps
+    train: Gaps
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The differences: of log p(x) that of the decoder, of the amortization gap that of the encoder."""
+        pairs = {
+            "decoder_overfit": (self.train.log_px.estimate, self.test.log_px.estimate),
+            "amortization_overfit": (self.test.amortization_gap, self.train.amortization_gap),
+        }
+        made = {}
+        for name, (one, other) in pairs.items():
+            stderr = float(torch.tensor([standard_error(one), standard_error(other)]).norm())
+            values = {f"{name}_nats": float(one.mean() - other.mean()), f"{name}_stderr_nats": stderr}
+            made |= {key: Metric(value, self.test.split, self.test.samples, "estimate") for key, value in values.items()}
+        return {name: metric for name, metric in made.items() if metric.value == metric.value}
+
+    @property
+    def notes(self) -> list[str]:
+        """Nothing beside the numbers."""
+        return []
