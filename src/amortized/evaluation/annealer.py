@@ -60,8 +60,8 @@ class Plan:
     schedule: Schedule
 
     def __post_init__(self):
-        for name, value, usable in (("chains", self.chains, 16), ("steps", self.steps, 500), ("leapfrog", self.leapfrog, 5)):
-            if not isinstance(value, int) or value < 1:
+        for name, value, usable in (("chains", self.chains, 16), ("steps", self.steps, 250), ("leapfrog", self.leapfrog, 2)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} of an annealing must be a positive integer; it is {value}; {usable} is usual.")
         for name, value, valid in (
             ("start", self.start, ("prior", "posterior")),
@@ -102,6 +102,7 @@ class Annealer:
     @classmethod
     def of(cls, model: Model, batch: Batch, plan: Plan) -> "Annealer":
         """That of some data, its step sizes found by a pilot."""
+        _check_data(batch)
         joint = Joint.of(model, batch, method="annealed importance sampling")
         pilot = _draws(joint, plan.start, CHAINS)
         return cls(joint, plan, tuned_steps(_path(joint, plan.start), pilot, plan.betas[1:-1], plan.leapfrog))
@@ -126,7 +127,8 @@ class Annealer:
         if log_w.isnan().any():
             row = int(log_w.isnan().any(0).nonzero()[0])
             raise InputError(
-                f"log p(x, z) of datum {row} of a batch is not a number; check the data for NaN, and the model's parameters."
+                f"log p(x, z) of row {row} of a batch is not a number along the chains; check that the model was trained without"
+                " NaN, or evaluate it in float64."
             )
         return log_w, acceptance.mean(0)
 
@@ -191,6 +193,13 @@ def _draws(joint: Joint, start: Start, count: int) -> Tensor:
 def prior_draws(p: torch.distributions.Distribution, shape: tuple[int, ...]) -> Tensor:
     """Draws (*shape, *event) of a prior of batch () or (B,), B the last of `shape`."""
     return p.sample(torch.Size(shape[: len(shape) - len(p.batch_shape)]))
+
+
+def _check_data(batch: Batch) -> None:
+    missing = batch.x.isnan() if batch.observed is None else batch.x.isnan() & batch.observed
+    if missing.any():
+        row = int(missing.flatten(1).any(1).nonzero()[0])
+        raise InputError(f"row {row} of a batch has NaN; mark missing entries by `observed`, or give the bare tensor.")
 
 
 def _double(value: Tensor) -> Tensor:
