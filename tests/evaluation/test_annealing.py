@@ -21,7 +21,7 @@ SIZES = [((1, 2), 15), ((3, 5), 40), ((8, 12), 120)]
 def _short_pilot(monkeypatch):
     """A pilot that takes less time; the bounds hold for whatever step sizes it finds."""
     monkeypatch.setattr(pilot, "WARM_UP", 5)
-    monkeypatch.setattr(pilot, "KNOTS", 20)
+    monkeypatch.setattr(pilot, "KNOTS", 40)
 
 
 def z_score(values, expected=0.0):
@@ -116,16 +116,19 @@ def test_on_a_random_decoder_the_bound_is_below_the_quadrature(start):
     assert_bound_from_below(annealed(model, [x], chains=4, steps=20, start=start), truth)
 
 
+@torch.no_grad()
+def set_values(part, **values):
+    for name, value in values.items():
+        part.get_parameter(name).copy_(value)
+
+
 def two_modes():
     """x = z_1 + z_2 + noise, under a prior of two modes of which x says nothing: log p(x) is that of a mixture."""
     posterior = posteriors.DiagonalGaussian(MLP(1, []), 2)
     likelihood = likelihoods.Gaussian(MLP(2, []), 1, scale=0.5)
     model = VAE(priors.Mixture(2, 2), posterior, likelihood).double()
-    with torch.no_grad():
-        likelihood.head.output.weight.fill_(1.0)
-        likelihood.head.output.bias.zero_()
-        model.parts["prior"].loc.copy_(torch.tensor([[4.0, -4.0], [-4.0, 4.0]]))
-        model.parts["prior"].log_weights.copy_(torch.tensor([0.25, 0.75]).log())
+    set_values(likelihood.head.output, weight=torch.ones(1, 2), bias=torch.zeros(1))
+    set_values(model.parts["prior"], loc=torch.tensor([[4.0, -4.0], [-4.0, 4.0]]), log_weights=torch.tensor([0.25, 0.75]).log())
     return model, torch.distributions.Normal(torch.zeros(1).double(), math.sqrt(2.25))
 
 
@@ -166,7 +169,7 @@ MODELS = {
     "mixture prior": lambda: vae(prior=priors.Mixture(2, 3)),
     "flow prior": lambda: vae(prior=priors.Flow(2, transforms=2, hidden=[6])),
     "full posterior": lambda: vae(posterior=posteriors.FullGaussian(MLP(5, [8]), 2)),
-    "mixture posterior": lambda: vae(posterior=posteriors.GaussianMixture(MLP(5, [8]), 2, 2)),
+    "mixture posterior": lambda: vae(posterior=posteriors.MixtureOfGaussians(MLP(5, [8]), 2, 2)),
     "spline posterior": lambda: vae(posterior=posteriors.Spline(MLP(5, [8]), 2, 2, hidden=[6], summary=4)),
     "planar posterior": lambda: vae(posterior=posteriors.Planar(MLP(5, [8]), 2, 2)),
     "semi-amortized posterior": lambda: vae(posterior=posteriors.SemiAmortized(MLP(5, [8]), 2, steps=2)),
@@ -277,9 +280,9 @@ def test_a_choice_that_is_unknown_is_refused_with_the_nearest(name, value):
 def test_no_data_data_that_are_no_numbers_and_latents_that_do_not_move_are_refused():
     with pytest.raises(InputError, match="the valid split has no data to anneal"):
         annealed(vae(), [], split="valid")
+    broken = bits()
+    broken[1, 2] = math.nan
     with pytest.raises(InputError, match="row 1 of a batch has NaN"):
-        broken = bits()
-        broken[1, 2] = math.nan
         annealed(vae(), [Batch(broken)], chains=2, steps=3)
     with pytest.raises(InputError, match="importance sampling"):
         annealed(vae(posterior=posteriors.Bernoulli(MLP(5, [8]), 2), prior=priors.Uniform(2, "binary")), [bits()])

@@ -86,7 +86,7 @@ def annealed(
     steps: int = 250,
     leapfrog: int = 2,
     start: Start = "posterior",
-    schedule: Schedule = "sigmoid",
+    schedule: Schedule = "linear",
     seed: int = 0,
     split: str = "test",
     progress: Callable[[int], Any] | None = None,
@@ -100,7 +100,7 @@ def annealed(
         steps: The number T of steps along the path; there are T - 1 transitions.
         leapfrog: The number of leapfrog steps of a transition.
         start: "posterior", q(z | x), which is near p(z | x) where inference is good; or "prior", which covers all of its modes.
-        schedule: "sigmoid", densities that lie densely at both ends of the path, or "linear".
+        schedule: "linear", densities evenly along the path, or "sigmoid", more of them at both ends.
         seed: Of the chains, and of the pilot before them.
         split: The name of the data, for the record.
         progress: Called with the number of data done, after each chunk.
@@ -132,7 +132,9 @@ def chain_notes(log_px: LogPx, acceptance: Tensor) -> list[str]:
     if log_px.samples == 1:
         notes.append("With one chain per datum the lower bound has no known Monte Carlo error; take more chains.")
     if below > LOOSE_NATS:
-        notes.append(f"The weights of chains vary so much that the lower bound is too low by about {below:.2f} nats; take more steps.")
+        notes.append(
+            f"The weights of chains vary so much that the lower bound is too low by about {below:.2f} nats; take more steps."
+        )
     if (taken := float(acceptance.mean())) < LOW_ACCEPTANCE:
         notes.append(
             f"Only {taken:.0%} of the transitions were taken, so that chains hardly moved and the bound may be loose without its"

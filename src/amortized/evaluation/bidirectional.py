@@ -4,8 +4,8 @@ r"""The evidence log p(x) from both sides, on data that the model draws itself.
 
 (Grosse et al. 2015, arXiv 1511.02543; Wu et al. 2017, arXiv 1611.04273, section 2.3). The weights w are those of annealed chains
 from the prior or q(z | x), and v those of chains back from an exact draw of p(z | x). There is one where x is the model's own:
-the z that x was drawn from. All K chains back begin at that one z; each v has the mean 1 / p(x), so their mean has it too, however
-much they share. For real data no upper bound is known: the gap here tells how far off the same lower bound may be there.
+the z that x was drawn from. All K chains back begin at that one z; each v has the mean 1 / p(x), so their mean has it too, whatever
+they share. For real data no upper bound is known: the gap here tells how far off the same lower bound may be there.
 """
 
 import math
@@ -35,11 +35,13 @@ class Bidirectional:
 
     Attributes:
         log_px: The log-likelihood between its two bounds; the estimate is the lower one, whose Monte Carlo variance is known.
+        x: (N, *event) the data.
         acceptance: (N,) float64, the mean probability with which a trajectory's end was taken; NaN where no chain moved.
         plan: How chains were annealed.
     """
 
     log_px: LogPx
+    x: Tensor
     acceptance: Tensor
     plan: Plan
 
@@ -94,7 +96,7 @@ def bidirectional(
     steps: int = 250,
     leapfrog: int = 2,
     start: Start = "posterior",
-    schedule: Schedule = "sigmoid",
+    schedule: Schedule = "linear",
     seed: int = 0,
     progress: Callable[[int], Any] | None = None,
 ) -> Bidirectional:
@@ -107,7 +109,7 @@ def bidirectional(
         steps: The number T of steps along the path; there are T - 1 transitions.
         leapfrog: The number of leapfrog steps of a transition.
         start: "posterior", q(z | x), or "prior": the other end of the path.
-        schedule: "sigmoid", densities that lie densely at both ends of the path, or "linear".
+        schedule: "linear", densities evenly along the path, or "sigmoid", more of them at both ends.
         seed: Of the data, the chains, and the pilot before them.
         progress: Called with the number of data done, after each chunk.
 
@@ -117,7 +119,7 @@ def bidirectional(
     Raises:
         InputError: There are no data, a number is no positive integer, a choice is unknown, or latents are not free to move.
     """
-    plan, began, found = Plan(chains, steps, leapfrog, start, schedule), time.perf_counter(), []
+    plan, began, found, data = Plan(chains, steps, leapfrog, start, schedule), time.perf_counter(), [], []
     given = _blank(model, batches) if isinstance(batches, int) else batches
     with evaluating(model, seed, "bidirectional"), frozen(model):
         for number, (batch, at_once) in enumerate(cut(model, given, chains)):
@@ -125,6 +127,7 @@ def bidirectional(
             z, batch = _drawn(model, batch)
             annealer = Annealer.of(model, batch, plan)
             found.append((*annealer.forward(at_once), *annealer.backward(z, at_once)))
+            data.append(batch.x.cpu())
             if progress is not None:
                 progress(len(batch))
     if not found:
@@ -133,7 +136,7 @@ def bidirectional(
     lower, upper, seconds = log_mean(log_w), -log_mean(log_v), time.perf_counter() - began
     variance = relative_variance(log_w) / chains
     log_px = LogPx("bidirectional Monte Carlo", lower, lower, upper, variance, seconds, "model", chains)
-    return Bidirectional(log_px, (taken + taken_back) / 2, plan)
+    return Bidirectional(log_px, torch.cat(data), (taken + taken_back) / 2, plan)
 
 
 def _blank(model: Model, count: int) -> Iterator[Batch]:
