@@ -1,6 +1,7 @@
 """How good the model and its inference are, with uncertainty."""
 
-from amortized.evaluation.evidence import Evidence, evaluate
+from amortized.evaluation.evidence import Evidence
+from amortized.evaluation.importance import evaluate
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.records import Finding, LogPx, Metric
 
