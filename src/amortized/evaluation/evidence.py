@@ -19,6 +19,9 @@ from amortized.evaluation.records import LogPx, Metric, as_text, standard_error
 ENOUGH_EFFECTIVE_SAMPLES = 100
 """Below, the delta method's interval is too narrow, and its center too low."""
 
+HEAVY = 0.4
+"""A median k-hat above it leaves intervals too narrow: weights whose third moment is infinite are far from normal in the mean."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -38,7 +41,7 @@ class Evidence:
         is_exact: Whether nothing was sampled: the posterior's whole support was summed over.
         cubo: (N,) estimate of the chi upper bound on log p(x), nats; None where there is no bound, or log p(x) itself is known.
         effective_samples: (N,) Kish's effective sample size of the weights; None where there are not several.
-        pareto_k: (N,) k-hat of the weights' tails; NaN where the largest are all alike, or there are fewer than 25 samples; None
+        pareto_k: (N,) k-hat of the weights' tails; NaN where the largest are all alike, or there are fewer than 21 samples; None
             where that is so of every datum's number of samples, or there are no weights.
         samples_of_each: (N,) int64, posterior samples of each datum.
         target_stderr_nats: The Monte Carlo standard error that was asked for; None where the number of samples was.
@@ -153,6 +156,11 @@ class Evidence:
             yield (
                 f"For {few:,} of {n:,} data the effective sample size is below {ENOUGH_EFFECTIVE_SAMPLES}: intervals from the"
                 " standard errors of their log p(x) are too narrow; take more samples."
+            )
+        if self.pareto_k is not None and (shape := float(self.pareto_k.nanmedian())) > HEAVY:
+            yield (
+                f"The importance weights' tails are heavy (median Pareto k-hat {shape:.2f}): where a normal interval says 95% it"
+                " covers log p(x) in about 90% of cases, the other times lying below it."
             )
         target = self.target_stderr_nats
         if target is not None and (missed := int((~(variance.sqrt() <= target)).sum())):
