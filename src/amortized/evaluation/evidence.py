@@ -159,8 +159,8 @@ class Evidence:
             )
         if self.pareto_k is not None and (shape := float(self.pareto_k.nanmedian())) > HEAVY:
             yield (
-                f"The importance weights' tails are heavy (median Pareto k-hat {shape:.2f}): where a normal interval says 95% it"
-                " covers log p(x) in about 90% of cases, the other times lying below it."
+                f"The importance weights' tails are heavy (median Pareto k-hat {shape:.2f}): an interval of 95%"
+                " covers log p(x) nearer to 90 times in 100, and else lies below it."
             )
         target = self.target_stderr_nats
         if target is not None and (missed := int((~(variance.sqrt() <= target)).sum())):
