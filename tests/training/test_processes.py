@@ -287,6 +287,8 @@ def test_the_evidence_does_not_depend_on_the_number_of_processes(table: str, tmp
     for rank in (0, 1):
         for evidence, found in zip(wanted, torch.load(f"{tmp_path / 'run'}-{rank}.pt"), strict=True):
             for name, value in vars(evidence).items():
+                if name == "seconds":
+                    continue
                 same = torch.equal(value.nan_to_num(-1), found[name].nan_to_num(-1)) if isinstance(value, torch.Tensor) else False
                 assert same or value == found[name], name
     assert (tmp_path / "run" / "metrics.json").read_bytes() == metrics

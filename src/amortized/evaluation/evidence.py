@@ -1,38 +1,26 @@
-r"""The evidence log p(x), by importance sampling with the posterior as the proposal.
+r"""What an evaluation by importance sampling found: the evidence of each datum, and how far it can be trusted.
 
-    log p(x) ~ log 1/K sum_k w_k,    w_k = p(x, z_k) / q(z_k | x),  z_k ~ q(z | x)       Burda et al. 2016, arXiv 1509.00519
-
-The estimate is a lower bound in expectation. With r the relative variance of one weight, its bias is about -r / 2K and its
-variance about r / K (Nowozin 2018, proposition 1); r is estimated from the same weights. Two errors are kept apart:
-that of Monte Carlo, which falls with K, and that of the data, which is how far another sample of as many data would be.
-
-Weights are summed in float64 and never leave the log domain: kept are a running maximum m, sum_k e^{log w_k - m} and
-sum_k e^{2 (log w_k - m)}. The second gives, besides r, the chi upper bound (Dieng et al. 2017, arXiv 1611.00328, equation 4),
-
-    log p(x) <= 1/2 log E_q[ w^2 ] ~ 1/2 log 1/K sum_k w_k^2
-
-which is a bound for many samples only: the estimate is too low where no draw found the largest weights.
+Two errors are kept apart: that of Monte Carlo, which falls with the number K of samples, and that of the data, which is how far
+another sample of as many data would be. That the first is what it is said to be takes weights that do not vary too much: with an
+effective sample size of 100 the interval of two standard errors has its name's coverage, and a Pareto k-hat above its threshold
+says that weights yet larger would come, so that -log p(x) is estimated too high and its error too small (`importance`, `pareto`).
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from amortized.errors import InputError
-from amortized.evaluation.chunks import cut, take
-from amortized.evaluation.records import Metric, as_text, standard_error
-from amortized.models.model import Model, device_of, evaluating
-from amortized.processes import from_first, is_own, sum_of_all, working_together
-from amortized.seeds import seed_noise
-from amortized.terms import Batch
+from amortized.evaluation.pareto import most_trusted_k
+from amortized.evaluation.records import LogPx, Metric, as_text, standard_error
 
-COLUMNS = 6
-"""Numbers of each datum: what `_Sums.results` gives."""
+ENOUGH_EFFECTIVE_SAMPLES = 100
+"""Below, the delta method's interval is too narrow, and its center too low."""
+
+HEAVY = 0.4
+"""A median k-hat above it leaves intervals too narrow: weights whose third moment is infinite are far from normal in the mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +33,19 @@ class Evidence:
         nll_variance: (N,) Monte Carlo variance of `nll`, nats^2; NaN where one sample cannot tell it; None likewise.
         rate: (N,) KL(q || p), nats; None likewise.
         distortion: (N,) -E_q[log p(x|z)], nats.
-        samples: Posterior samples per datum.
+        samples: Posterior samples per datum; the mean over the data, rounded, where they differ.
         split: The data it is about.
         rate_is_exact: Whether the KL is a closed form.
         dimensions: Observed entries of a datum, in the mean over the data, where bits per dimension make sense (discrete data),
             else None.
         is_exact: Whether nothing was sampled: the posterior's whole support was summed over.
         cubo: (N,) estimate of the chi upper bound on log p(x), nats; None where there is no bound, or log p(x) itself is known.
+        effective_samples: (N,) Kish's effective sample size of the weights; None where there are not several.
+        pareto_k: (N,) k-hat of the weights' tails; NaN where the largest are all alike, or there are fewer than 21 samples; None
+            where that is so of every datum's number of samples, or there are no weights.
+        samples_of_each: (N,) int64, posterior samples of each datum.
+        target_stderr_nats: The Monte Carlo standard error that was asked for; None where the number of samples was.
+        seconds: How long it took.
     """
 
     elbo: Tensor | None
@@ -65,10 +59,34 @@ class Evidence:
     dimensions: float | None = None
     is_exact: bool = False
     cubo: Tensor | None = None
+    effective_samples: Tensor | None = None
+    pareto_k: Tensor | None = None
+    samples_of_each: Tensor | None = None
+    target_stderr_nats: float | None = None
+    seconds: float = math.nan
+
+    @property
+    def log_px(self) -> LogPx | None:
+        """The log-likelihood as a record that other methods share; None where there is no bound."""
+        if self.nll is None or self.nll_variance is None:
+            return None
+        method, upper = ("enumeration", -self.nll) if self.is_exact else ("importance sampling", None)
+        return LogPx(method, -self.nll, -self.nll, upper, self.nll_variance, self.seconds, self.split, self.samples)
+
+    @property
+    def is_doubtful(self) -> Tensor:
+        """(N,) whether more samples would move the estimate of a datum by more than its error says, by its k-hat."""
+        if self.pareto_k is None or self.samples_of_each is None:
+            return torch.zeros(len(self.distortion), dtype=torch.bool)
+        return self.pareto_k > most_trusted_k(self.samples_of_each)
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The means over the data by name, in nats unless the name says otherwise; errors that cannot be told are left out."""
+        """The means over the data by name, in nats unless the name says otherwise; errors that cannot be told are left out.
+
+        Of `effective_samples` and `pareto_k` it is the median, and `effective_samples_least` is of the worst datum;
+        `pareto_k_bad_fraction` is the share of the data whose k-hat is above its threshold.
+        """
         table: dict[str, tuple[float, str]] = {}
         if self.elbo is not None and self.nll is not None and self.nll_variance is not None and self.rate is not None:
             mean_nll, kind = float(self.nll.mean()), "exact" if self.is_exact else "estimate"
@@ -85,6 +103,7 @@ class Evidence:
             if self.dimensions:
                 table["bits_per_dim"] = (mean_nll / self.dimensions / math.log(2), kind)
             table["rate_nats"] = (float(self.rate.mean()), "exact" if self.rate_is_exact else "estimate")
+            table |= {name: (value, "estimate") for name, value in self._trust}
         table["distortion_nats"] = (float(self.distortion.mean()), "exact" if self.is_exact else "estimate")
         errors = ("stderr_nats", "bias_nats")
         known = {name: entry for name, entry in table.items() if not (name.endswith(errors) and math.isnan(entry[0]))}
@@ -92,8 +111,14 @@ class Evidence:
 
     def __str__(self) -> str:
         """The metrics as a small table, with what they are."""
-        head = f"{self.split} split, {len(self.distortion):,} data, {self.samples:,} posterior samples each"
-        return as_text(head, self.metrics, self.notes)
+        return as_text(self.head, self.metrics, self.notes)
+
+    @property
+    def head(self) -> str:
+        """What the table is about."""
+        is_same = self.samples_of_each is None or bool((self.samples_of_each == self.samples).all())
+        each = "each" if is_same else "each on average"
+        return f"{self.split} split, {len(self.distortion):,} data, {self.samples:,} posterior samples {each}"
 
     @property
     def notes(self) -> list[str]:
@@ -104,122 +129,42 @@ class Evidence:
             return ["Every value of the latent was summed over: -log p(x) is exact, and `samples` plays no part."]
         if self.samples == 1:
             return ["With one posterior sample nll_nats is the ELBO's Monte Carlo value, of unknown error; take more samples."]
-        bias = float(self.nll_variance.mean()) / 2
+        return list(self._doubts(self.nll_variance))
+
+    @property
+    def _trust(self) -> Iterator[tuple[str, float]]:
+        if self.effective_samples is not None:
+            yield "effective_samples", float(self.effective_samples.median())
+            yield "effective_samples_least", float(self.effective_samples.min())
+        if self.pareto_k is not None:
+            if not self.pareto_k.isnan().all():
+                yield "pareto_k", float(self.pareto_k.nanmedian())
+            yield "pareto_k_bad_fraction", float(self.is_doubtful.double().mean())
+
+    def _doubts(self, variance: Tensor) -> Iterator[str]:
+        bias, n = float(variance.mean()) / 2, len(variance)
         if bias > 0.1:
-            return [f"The importance weights vary so much that nll_nats is too high by about {bias:.2f} nats; take more samples."]
-        return []
-
-
-def evaluate(
-    model: Model,
-    batches: Iterable[Batch | Tensor],
-    *,
-    samples: int = 1000,
-    seed: int = 0,
-    split: str = "test",
-    dimensions: float | None = None,
-    precision: Literal["32", "bf16"] = "32",
-    progress: Callable[[int], Any] | None = None,
-) -> Evidence:
-    """Estimate the ELBO and log p(x) of every datum.
-
-    Of several processes that work together all must call it, on the same data: each takes its share of the chunks that the data
-    are cut into, with noise that depends on the chunk alone, and all get what one process would get.
-
-    Args:
-        model: The model; it is put into evaluation mode, and back, as are torch's generators.
-        batches: The data; how they are cut does not matter beyond the noise.
-        samples: The number K of posterior samples per datum; a model that enumerates its latents takes none.
-        seed: Of the posterior samples.
-        split: The name of the data, for the record.
-        dimensions: Entries of a datum, for bits per dimension; None for continuous data. Of these the observed ones are counted.
-        precision: Of the networks' products: "32" is that of the model's weights, and "bf16" rounds them. Log-densities are
-            computed in float32 at least, and their sums in float64, in any case.
-        progress: Called with the number of data done, after each chunk.
-
-    Returns:
-        The evidence, per datum and as metrics.
-
-    Raises:
-        InputError: There are no data, or `samples` is not positive.
-    """
-    if samples < 1:
-        raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
-    if precision not in ("32", "bf16"):
-        raise InputError(f"precision of an evaluation cannot be '{precision}'; it must be '32' or 'bf16'.")
-    samples = 1 if getattr(model, "enumerates", False) else samples
-    rows, exact, is_bound, complete, observed = [], True, True, True, 0.0
-    products = torch.autocast(device_of(model).type, torch.bfloat16, enabled=precision == "bf16")
-    with evaluating(model, seed, "evaluation"), working_together(), products:
-        from_first(model.buffers())  # pyright: ignore[reportAttributeAccessIssue]
-        for number, (batch, at_once) in enumerate(cut(model, batches, samples)):
-            if is_own(number):
-                seed_noise(device_of(model), seed, "evaluation", number)
-                sums = _Sums(model, batch, samples, at_once)
-                exact, is_bound = exact and sums.rate_is_exact, is_bound and sums.is_bound
-                complete = complete and sums.is_complete
-                rows.append(torch.stack(sums.results()).cpu())
-            else:
-                rows.append(torch.zeros(COLUMNS, len(batch), dtype=torch.float64))
-            observed += len(batch) if batch.observed is None else float(batch.observed.double().mean()) * len(batch)
-            if progress is not None:
-                progress(len(batch))
-        if not rows:
-            raise InputError(f"the {split} split has no data to evaluate; name another split.")
-        elbo, nll, variance, rate, distortion, cubo = sum_of_all(torch.cat(rows, 1))
-        exact, is_bound, complete = (sum_of_all(torch.tensor([not exact, not is_bound, not complete]).int()) == 0).tolist()
-    if not is_bound:
-        return Evidence(None, None, None, None, distortion, samples, split)
-    above = None if complete or samples == 1 else cubo
-    dimensions = None if dimensions is None else dimensions * observed / len(elbo)
-    return Evidence(elbo, nll, variance, rate, distortion, samples, split, exact, dimensions, complete, above)
-
-
-class _Sums:
-    """Running sums over the posterior samples of B data, in float64."""
-
-    def __init__(self, model: Model, batch: Batch, samples: int, at_once: int):
-        self.samples = samples
-        zero = torch.zeros(len(batch), dtype=torch.float64, device=_float64_device(batch.x.device))
-        # Not minus infinity, which cannot be subtracted from itself where all weights so far are zero.
-        self.maximum = torch.full_like(zero, torch.finfo(zero.dtype).min)
-        self.first, self.second, self.log_px, self.kl = zero, zero, zero, zero
-        take(samples, at_once, partial(self._add, model, batch))
-
-    def _add(self, model: Model, batch: Batch, count: int) -> None:
-        terms = model.terms(batch, samples=count)
-        log_w, kl = (terms.log_w, terms.kl.sum(0)) if terms.is_bound else (None, None)  # all that takes memory, before any sum
-        # The closed form of one group of latents still has to be averaged over the draws of another.
-        self.rate_is_exact = terms.is_complete or (terms.kl_is_exact and len(terms.latents) == 1)
-        self.is_bound = terms.is_bound
-        self.is_complete = terms.is_complete
-        device = self.maximum.device
-        self.log_px = self.log_px + count * terms.mean_over_samples(terms.log_px.to(device).double())
-        if log_w is None or kl is None:
-            return
-        self.kl = self.kl + count * terms.mean_over_samples(kl.to(device).double())
-        log_w = log_w.to(device).double()
-        if terms.log_sample_weight is not None:
-            log_w = log_w + terms.log_sample_weight.to(device) + math.log(count)
-            if len(log_w) > count and not terms.is_complete:  # each sample has several strata: it is their weighted sum
-                log_w = log_w.reshape(count, -1, len(batch)).logsumexp(1)
-        maximum = torch.maximum(self.maximum, log_w.amax(0))
-        kept = (self.maximum - maximum).exp()
-        weights = (log_w - maximum).exp()
-        self.first = kept * self.first + weights.sum(0)
-        self.second = kept.square() * self.second + weights.square().sum(0)
-        self.maximum = maximum
-
-    def results(self) -> tuple[Tensor, ...]:
-        """ELBO, NLL, its Monte Carlo variance, rate, distortion and chi bound, each (B,)."""
-        distortion, rate = -self.log_px / self.samples, self.kl / self.samples
-        nll = -(self.maximum + (self.first / self.samples).log())
-        spread = (self.second / self.first.square() - 1.0 / self.samples).clamp(min=0.0)
-        variance = spread * self.samples / (self.samples - 1) if self.samples > 1 else torch.full_like(nll, torch.nan)
-        variance = torch.zeros_like(nll) if self.is_complete else variance
-        cubo = self.maximum + (self.second / self.samples).log() / 2
-        return -distortion - rate, nll, variance, rate, distortion, cubo
-
-
-def _float64_device(device: torch.device) -> torch.device:
-    return torch.device("cpu") if device.type == "mps" else device
+            yield f"The importance weights vary so much that nll_nats is too high by about {bias:.2f} nats; take more samples."
+        if doubtful := int(self.is_doubtful.sum()):
+            yield (
+                f"For {doubtful:,} of {n:,} data the largest importance weights are so much larger than the others (Pareto k-hat"
+                " above its threshold) that nll_nats is too high and its error too small; take more samples, or hold it against"
+                " annealed importance sampling (`evaluate --budget 2m`)."
+            )
+        few = 0 if self.effective_samples is None else int((self.effective_samples < ENOUGH_EFFECTIVE_SAMPLES).sum())
+        if few:
+            yield (
+                f"For {few:,} of {n:,} data the effective sample size is below {ENOUGH_EFFECTIVE_SAMPLES}: intervals from the"
+                " standard errors of their log p(x) are too narrow; take more samples."
+            )
+        if self.pareto_k is not None and (shape := float(self.pareto_k.nanmedian())) > HEAVY:
+            yield (
+                f"The importance weights' tails are heavy (median Pareto k-hat {shape:.2f}): an interval of 95%"
+                " covers log p(x) nearer to 90 times in 100, and else lies below it."
+            )
+        target = self.target_stderr_nats
+        if target is not None and (missed := int((~(variance.sqrt() <= target)).sum())):
+            yield (
+                f"For {missed:,} of {n:,} data the Monte Carlo standard error is still above the {target:g} nats asked for; allow"
+                " more samples (`most_samples`)."
+            )

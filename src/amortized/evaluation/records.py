@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Protocol
 
 from torch import Tensor
@@ -71,6 +72,11 @@ class LogPx:
     def mc_stderr(self) -> float:
         """The standard error of the mean estimate over Monte Carlo samples alone, nats."""
         return float(self.mc_variance.sum().sqrt()) / len(self.mc_variance)
+
+    def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        """The ends, each (N,) nats, of intervals that cover log p(x) at that level where the Monte Carlo error is normal."""
+        half = NormalDist().inv_cdf((1 + level) / 2) * self.mc_variance.sqrt()
+        return self.estimate - half, self.estimate + half
 
     @property
     def data_stderr(self) -> float:
