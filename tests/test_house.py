@@ -30,7 +30,7 @@ MAY_KNOW: dict[str, set[str]] = {
     **dict.fromkeys(WORK, CORE | {"distributions", "models", "objectives"}),
     "recipes": RECIPES,
 }
-OUTER = {"folder", "fitting", "loading", "runs", "cli", "report", "__init__", "__main__"}  # these may know all
+OUTER = {"folder", "fitting", "loading", "runs", "sweeping", "cli", "report", "__init__", "__main__"}  # these may know all
 PROTOCOL_ONLY = WORK  # of the models these know the protocol, and no model
 TORCH_ONLY = CORE | PARTS | {"distributions", "networks", "models", "objectives"}
 FILES = sorted(SOURCE.rglob("*.py"))

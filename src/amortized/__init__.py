@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from amortized.loading import from_pretrained, load_run
     from amortized.models import VAE, Hierarchical, Model
     from amortized.runs import Run
+    from amortized.sweeping import Sweep, sweep
     from amortized.terms import Batch, Latent, LatentPath, Terms
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "loading": ("from_pretrained", "load_run"),
     "models": ("VAE", "Hierarchical", "Model"),
     "runs": ("Run",),
+    "sweeping": ("Sweep", "sweep"),
     "terms": ("Batch", "Latent", "LatentPath", "Terms"),
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "LatentPath",
     "Model",
     "Run",
+    "Sweep",
     "Terms",
     "distributions",
     "exact_kl",
@@ -59,6 +62,7 @@ __all__ = [
     "objectives",
     "posteriors",
     "priors",
+    "sweep",
     "train",
 ]
 

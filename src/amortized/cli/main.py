@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from amortized.cli import results
-from amortized.cli.tasks import app
+from amortized.cli.studies import app
 from amortized.cli.words import explain, split_dotted
 from amortized.errors import InputError
 
