@@ -108,9 +108,9 @@ class Surgery:
         notes, found = [self._bias], float(self.mutual_information.mean())
         if found > self.cap - NEAR_CAP_NATS:
             notes.append(
-                f"The mutual information, {found:.2f} nats, is at its cap log N = {self.cap:.2f} for the N ="
-                f" {len(self.mutual_information):,} data: each latent tells its datum from all the others, and how much more it"
-                " tells is not seen, but counted in the marginal KL; give more data."
+                f"The mutual information, {found:.2f} nats, is within {NEAR_CAP_NATS} of its cap log N = {self.cap:.2f}: the"
+                f" latents tell these {len(self.mutual_information):,} data from each other, and what more they tell is not seen,"
+                " but counted in the marginal KL and its total correlation; give more data."
             )
         if self.is_conditioned:
             notes.append(
@@ -125,10 +125,14 @@ class Surgery:
 
     @property
     def _bias(self) -> str:
-        missing = float((self.mutual_information_upper - self.mutual_information).mean())
+        mean = float(self.mutual_information.mean())
+        upper = float(self.mutual_information_upper.mean())
+        if not self.is_conditioned:
+            upper = min(upper, float(self.mean_kl.mean()))  # the marginal KL is no less than 0
         return (
-            f"q(z) is the mixture of these {len(self.mutual_information):,} data: of their distribution the mutual information is"
-            f" too low by at most {missing:.2f} nats, in the mean, and the marginal KL too high by as much."
+            f"q(z) is the mixture of these {len(self.mutual_information):,} data: for all data of their kind the mutual"
+            f" information is too low by at most {max(0.0, upper - mean):.2f} nats, in the mean, and the marginal KL too high by"
+            " as much."
         )
 
 

@@ -65,7 +65,7 @@ def _draw_points(axes: "Axes", rows: Sequence[Mapping[str, Any]], options: Seque
         for row in curve:
             place = row["rate_nats"], row["distortion_nats"]
             axes.annotate(str(row[first]), place, xytext=(6, 5), textcoords="offset points", fontsize=9, zorder=4)
-    axes.set_title(f"numbers: {first}", fontsize=10)
+    axes.set_title(f"at the points: {first}", fontsize=10)
     axes.margins(0.12)
     if others:
         axes.legend(frameon=False)
@@ -79,15 +79,9 @@ def _draw_lines(axes: "Axes") -> None:
     for total in MaxNLocator(LINES).tick_values(left + low, right + high):
         if left + low < total < right + high:
             axes.axline((left, total - left), slope=-1, color="0.85", linewidth=0.8, zorder=1)
-            start = max(left, total - high)
-            axes.annotate(
-                f"ELBO {-total:g}",
-                (start, total - start),
-                xytext=(3, -3),
-                textcoords="offset points",
-                va="top",
-                fontsize=7,
-                color="0.5",
-            )
+            is_cut = total - high > left  # by the upper edge, not by the left one
+            start = (total - high, high) if is_cut else (left, total - left)
+            side = {"xytext": (-3, -3), "ha": "right", "va": "top"} if is_cut else {"xytext": (3, 2), "va": "bottom"}
+            axes.annotate(f"ELBO {-total:g}", start, textcoords="offset points", fontsize=7, color="0.5", **side)
     axes.set_xlim(left, right)
     axes.set_ylim(low, high)

@@ -73,7 +73,7 @@ def sweep(
             point = _point(each, run, samples, split)
         points.append(point)
         made = replace(made, points=tuple(points))
-        if folder is not None:
+        if folder is not None and (each.name not in done or made.finished):
             made = _write(made, folder)
     return made
 
