@@ -37,6 +37,7 @@ OUTER = {
     "reading",
     "runs",
     "studies",
+    "sweeping",
     "cli",
     "report",
     "__init__",

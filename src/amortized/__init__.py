@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from amortized.models import VAE, Hierarchical, Model
     from amortized.runs import Run
     from amortized.studies import Comparison, Evaluation, compare
+    from amortized.sweeping import Sweep, sweep
     from amortized.terms import Batch, Latent, LatentPath, Terms
 
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "models": ("VAE", "Hierarchical", "Model"),
     "runs": ("Run",),
     "studies": ("Comparison", "Evaluation", "compare"),
+    "sweeping": ("Sweep", "sweep"),
     "terms": ("Batch", "Latent", "LatentPath", "Terms"),
 }
 
@@ -50,6 +52,7 @@ __all__ = [
     "LatentPath",
     "Model",
     "Run",
+    "Sweep",
     "Terms",
     "compare",
     "distributions",
@@ -64,6 +67,7 @@ __all__ = [
     "objectives",
     "posteriors",
     "priors",
+    "sweep",
     "train",
 ]
 

@@ -84,6 +84,23 @@ def fit(
         if recipe is not None or config is not None or out is not None:
             raise InputError("a resumed run has its own recipe and folder; leave out recipe, config and out.")
         return _resume(Folder(resume), data, None, None, quiet, options)
+    made = described(data, recipe=recipe, config=config, options=options)
+    data = None if isinstance(data, str | os.PathLike) else data
+    return _start(made, data, None, None, None if out is None else Folder(out), quiet)
+
+
+def described(
+    data: Any = None,
+    *,
+    recipe: str | Recipe | None = None,
+    config: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any],
+) -> Recipe:
+    """The recipe that `fit` follows, by the same arguments.
+
+    Raises:
+        InputError: A value or a name cannot be used.
+    """
     layer = {} if config is None else read_yaml(str(config))
     base = layer.pop("recipe", "vae")
     recipe = base if recipe is None else recipe
@@ -93,8 +110,7 @@ def fit(
     layers.append(file_layer(layer))
     if isinstance(data, str | os.PathLike):
         layers.append({"data": {"source": str(data)}})
-        data = None
-    return _start(make_recipe(layers, options), data, None, None, None if out is None else Folder(out), quiet)
+    return make_recipe(layers, options)
 
 
 def train(
