@@ -124,14 +124,35 @@ def test_the_prior_as_posterior_is_seen_by_the_likelihood_alone(linear_gaussian)
     assert abs(metrics["coverage_90"] - 0.9) < 4 * metrics["coverage_90_stderr"]
     assert metrics["calibration_p_value_log_px"] < REJECTED
     assert metrics["mean_rank_log_px"] > 0.9
-    assert "ignores the data" in str(found)
+    assert found.data_share < 1e-3
+    assert "ignores the data, as the prior does" in str(found)
 
 
 def test_entries_that_go_together_wrongly_are_seen_by_the_likelihood_alone(linear_gaussian):
     found = calibration(linear_gaussian.model(right_entry_by_entry(linear_gaussian)))
     assert values(found)["calibration_p_value_z"] > NOT_REJECTED
     assert values(found)["calibration_p_value_log_px"] < REJECTED
-    assert "how entries go together" in str(found)
+    assert "q errs in how they go together" in str(found)
+
+
+def test_the_share_of_the_data_is_that_of_the_variance_of_the_posterior_mean(linear_gaussian):
+    """Var(E[z | x]) over Var(z) = 1, of the entry of which the data say most."""
+    share = float((1 - linear_gaussian.covariance.diagonal()).amax())
+    found = calibration(linear_gaussian.model(), simulations=2000, draws=20)
+    assert abs(found.data_share - share) < 4.5 * share * (1 - share) * math.sqrt(2 / 2000)
+
+
+def test_a_narrow_posterior_is_to_be_richer_where_it_is_right_and_better_where_it_is_beside(linear_gaussian):
+    narrow = calibration(linear_gaussian.model(linear_gaussian.wide_posterior(0.5)))
+    assert "too narrow" in narrow.notes[0]
+    assert "richer posterior" in narrow.notes[0]
+    beside = linear_gaussian.full_posterior(
+        2 * linear_gaussian.gain, -2 * linear_gaussian.gain @ linear_gaussian.bias, torch.cat(linear_gaussian.cholesky)
+    )
+    found = calibration(linear_gaussian.model(beside))
+    assert "too narrow" in found.notes[0]
+    assert "train the encoder longer" in found.notes[0]
+    assert "q lies beside them" in found.notes[1]
 
 
 @pytest.mark.parametrize("entries", [1, 5 * 10, 5 * 10 * 7 + 3, 2**20])

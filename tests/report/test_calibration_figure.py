@@ -18,7 +18,7 @@ def found(n=500, entries=3, draws=99, narrow=()):
     z, log_px, log_joint = (torch.randint(draws + 1, (n, *shape), generator=noise) for shape in ((entries,), (), ()))
     for entry in narrow:
         z[: n // 2, entry] = torch.randint(2, (n // 2,), generator=noise) * draws
-    return Calibration(z, log_px, log_joint, torch.ones(n).double(), draws)
+    return Calibration(z, log_px, log_joint, torch.ones(n).double(), 0.5, draws)
 
 
 def titles(figure):

@@ -13,6 +13,7 @@ too low (q is off to one side), too often at the ends (q is too narrow), or too 
 All p-values are Holm's, over all quantities together. A calibrated q is no proof: what no f saw is not tested.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral
@@ -50,6 +51,8 @@ class Calibration:
         log_px_ranks: (N,) of log p(x | z).
         log_joint_ranks: (N,) of log p(x, z).
         log_px_spread: (N,) float64, standard deviation of log p(x | z) over the draws and the latent itself, nats.
+        data_share: Of the variance that the draws of an entry of z have over all data, how much lies between data, in the entry
+            where that is most: 0 for a q that ignores the data. NaN where there is one draw or one datum.
         draws: The number L of draws from q for each.
     """
 
@@ -57,6 +60,7 @@ class Calibration:
     log_px_ranks: Tensor
     log_joint_ranks: Tensor
     log_px_spread: Tensor
+    data_share: float
     draws: int
 
     @property
@@ -81,7 +85,7 @@ class Calibration:
     @property
     def notes(self) -> list[str]:
         """What is wrong with q, in words."""
-        return sentences(self.z_ranks, self.log_px_ranks, self.p_values, self.log_px_spread, self.draws)
+        return sentences(self)
 
     def __str__(self) -> str:
         """The metrics as a small table, with what they say."""
@@ -132,11 +136,12 @@ def calibration(
             found.append(_simulate(model, batch, len(chunk), draws, rows))
             if progress is not None:
                 progress(len(chunk))
-    return Calibration(*(torch.cat(each).cpu() for each in zip(*found, strict=True)), draws=draws)
+    *ranks_and_spread, means, variances = (torch.cat(each).cpu() for each in zip(*found, strict=True))
+    return Calibration(*ranks_and_spread, data_share=_data_share(means, variances, draws), draws=draws)
 
 
 def _simulate(model: Model, given: Batch | None, n: int, draws: int, rows: int) -> tuple[Tensor, ...]:
-    """The ranks of z, log p(x|z) and log p(x, z) of n data, and the spread of log p(x|z)."""
+    """Of n data the ranks of z, log p(x|z) and log p(x, z), the spread of log p(x|z), and means and variances of q's draws."""
     context, observed = ({}, None) if given is None else (given.context, given.observed)
     p = model.prior(context)
     z = p.sample() if p.batch_shape == (n,) else p.sample(torch.Size((n,)))
@@ -152,7 +157,18 @@ def _simulate(model: Model, given: Batch | None, n: int, draws: int, rows: int) 
     entries = both.flatten(2) if both.ndim > 2 else both.unsqueeze(2)
     of_entries = entries[:, :, :0] if _is_one_hot(q) else entries
     spread = log_px.double().std(0, correction=0)
-    return rank(of_entries[0], of_entries[1:]), _rank_within_rounding(log_px), _rank_within_rounding(log_joint), spread
+    moments = entries[1:].double().mean(0), entries[1:].double().var(0, correction=0)
+    ranks = rank(of_entries[0], of_entries[1:]), _rank_within_rounding(log_px), _rank_within_rounding(log_joint)
+    return *ranks, spread, *moments
+
+
+def _data_share(means: Tensor, variances: Tensor, draws: int) -> float:
+    """Between data and in all, the variance of the draws: the largest ratio of any entry, by the usual estimates of both."""
+    if draws < 2 or len(means) < 2:
+        return math.nan
+    within = variances.mean(0) * draws / (draws - 1)
+    between = (means.var(0) - within / draws).clamp(min=0)
+    return float((between / (between + within)).nan_to_num(0.0).amax())
 
 
 def _rank_within_rounding(values: Tensor) -> Tensor:

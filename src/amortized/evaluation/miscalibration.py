@@ -5,11 +5,15 @@ to one side) and that of the variance of the ranks (q is too narrow where they a
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from amortized.evaluation.ranks import covered, tilt
+
+if TYPE_CHECKING:
+    from amortized.evaluation.calibration import Calibration
 
 ALARM = 0.01
 """The chance that any quantity of a calibrated posterior is called miscalibrated."""
@@ -23,8 +27,8 @@ FEWEST_DRAWS = 19
 SHOWN = 8
 """Entries that are listed by number."""
 
-IGNORANT = 0.9
-"""Mean rank of log p(x|z), from which on draws of q have next to nothing to do with the data."""
+IGNORANT = 0.02
+"""A share of the variance of q's draws that lies between data, below which q ignores them."""
 
 FLAT_NATS = 0.01
 """A log-likelihood that varies less with z than this says nothing about it."""
@@ -37,58 +41,43 @@ KINDS = {
     "shape": "has the wrong shape",
 }
 
-FREER = "try a posterior that may correlate its entries, such as 'full-gaussian' or 'iaf'"
+RICHER = "try a richer posterior, such as 'full-gaussian' or a flow"
+BETTER = "train the encoder longer, or a larger one, on more data"
 
-REMEDIES = {
-    "narrow": FREER,
-    "wide": "train longer, or with a larger encoder",
-    "low": "train longer, or with a larger encoder",
-    "high": "train longer, or with a larger encoder",
-    "shape": "try a posterior of another shape, such as a 'mixture' or a flow",
-}
+REMEDIES = {"narrow": RICHER, "wide": BETTER, "low": BETTER, "high": BETTER, "shape": RICHER}
 
 
-def sentences(z_ranks: Tensor, log_px_ranks: Tensor, p_values: Tensor, log_px_spread: Tensor, draws: int) -> list[str]:
-    """What a reader must know about a calibration.
-
-    Args:
-        z_ranks: (N, D).
-        log_px_ranks: (N,).
-        p_values: (D + 2,) adjusted, of z, log p(x|z) and log p(x, z).
-        log_px_spread: (N,) standard deviation of log p(x|z) over the draws, nats.
-        draws: The number L.
-    """
-    alarms = (p_values < ALARM).tolist()
+def sentences(found: "Calibration") -> list[str]:
+    """What a reader must know about a calibration."""
+    alarms = (found.p_values < ALARM).tolist()
     *of_z, of_log_px, of_log_joint = alarms
-    found = _about_entries(z_ranks, of_z, draws)
+    notes = _about_entries(found, of_z)
     if of_log_px:
-        found.append(_about_log_px(log_px_ranks, of_z, draws))
+        notes.append(_about_log_px(found, of_z))
     elif of_log_joint and not any(of_z):
-        found.append("log p(x, z) is not calibrated, though entries of z and log p(x|z) are: q errs in how entries go together.")
+        notes.append(f"log p(x, z) alone is not calibrated: q errs in how entries go together; {RICHER}.")
     if not any(alarms):
-        found = _about_nothing(p_values, log_px_spread)
-    if draws < FEWEST_DRAWS:
-        found.append(
-            f"Ranks among {draws:,} draws hardly tell a posterior that is too narrow from one that is too wide; take 99."
-        )
-    return [
-        *found,
-        "All of this is about data that the model made; on your data q may be better or worse, as far as they differ.",
-    ]
+        notes = [_about_nothing(found)]
+    if found.draws < FEWEST_DRAWS:
+        few = f"Ranks among {found.draws:,} draws hardly tell a posterior that is too narrow from one that is too wide; take 99."
+        notes.append(few)
+    return [*notes, "All of this is about data that the model made; on yours q may be better or worse, as far as they differ."]
 
 
-def _about_entries(ranks: Tensor, alarms: Sequence[bool], draws: int) -> list[str]:
-    kinds = _kinds(ranks, draws)
-    found = []
+def _about_entries(found: "Calibration", alarms: Sequence[bool]) -> list[str]:
+    kinds = _kinds(found.z_ranks, found.draws)
+    notes = []
     for kind, words in KINDS.items():
         entries = [entry for entry, alarm in enumerate(alarms) if alarm and kinds[entry] == kind]
         if entries:
-            held = float(covered(ranks[:, entries], draws, 0.9).mean())
-            found.append(
+            held = float(covered(found.z_ranks[:, entries], found.draws, 0.9).mean())
+            # A narrow q in the right place explains the data better than the posterior does: it is beside it where it does not.
+            remedy = BETTER if _mean_rank(found) > 0.5 else REMEDIES[kind]
+            notes.append(
                 f"q(z|x) {words} in {len(entries)} of {len(alarms)} entries of z ({_listed(entries)}): its 90% intervals hold"
-                f" {held:.0%} of the latents there; {REMEDIES[kind]}."
+                f" {held:.0%} of the latents there; {remedy}."
             )
-    return found
+    return notes
 
 
 def _kinds(ranks: Tensor, draws: int) -> list[str]:
@@ -99,36 +88,42 @@ def _kinds(ranks: Tensor, draws: int) -> list[str]:
     return [list(KINDS)[index] for index in torch.where(is_clear, named, 4).tolist()]
 
 
-def _about_log_px(ranks: Tensor, of_z: Sequence[bool], draws: int) -> str:
-    (kind,) = _kinds(ranks[:, None], draws)
-    mean_rank = float(((ranks + 0.5) / (draws + 1)).mean())
-    rank_is = f"the mean rank of log p(x|z) is {mean_rank:.2f}, not 0.50"
+def _about_log_px(found: "Calibration", of_z: Sequence[bool]) -> str:
+    (kind,) = _kinds(found.log_px_ranks[:, None], found.draws)
+    rank_is = f"the mean rank of log p(x|z) is {_mean_rank(found):.2f}, not 0.50"
     if kind == "low":
-        sentence = f"Draws of q explain the data worse than the latents that made them ({rank_is})"
-        if mean_rank > IGNORANT:
-            return f"{sentence}: q all but ignores the data, as the prior would; train the encoder longer."
-        if of_z and not any(of_z):
-            return f"{sentence}, while each entry of z by itself is calibrated: q errs in how entries go together; {FREER}."
-        return f"{sentence}."
+        return f"Draws of q explain the data worse than the latents that made them ({rank_is}): {_why_worse(found, of_z)}."
     if kind == "high":
         return (
             f"Draws of q explain the data better than the latents that made them ({rank_is}): q keeps to the best explanations,"
-            " and leaves out others that are as true."
+            f" and leaves out others that are as true; {RICHER}."
         )
     often = {"narrow": "lowest or highest too often", "wide": "in the middle too often"}.get(kind, "not uniform")
-    return f"The rank of log p(x|z) among draws of q is {often}: q is wrong in what the data depend on."
+    return f"The rank of log p(x|z) among draws of q is {often}: q is wrong in what the data depend on; {RICHER}."
 
 
-def _about_nothing(p_values: Tensor, log_px_spread: Tensor) -> list[str]:
-    if bool(p_values.isnan().any()):
-        return ["There are too few simulations for a test; take 1000."]
-    spread = float(log_px_spread.mean())
+def _why_worse(found: "Calibration", of_z: Sequence[bool]) -> str:
+    if found.data_share < IGNORANT:
+        return f"q ignores the data, as the prior does; {BETTER}"
+    if of_z and not any(of_z):
+        return f"each entry of z by itself is calibrated, and q errs in how they go together; {RICHER}"
+    return f"q lies beside them, or is wider than it need be; {BETTER}"
+
+
+def _about_nothing(found: "Calibration") -> str:
+    if bool(found.p_values.isnan().any()):
+        return "There are too few simulations for a test; take 1000."
+    spread = float(found.log_px_spread.mean())
     if spread < FLAT_NATS:
-        return [
+        return (
             f"log p(x|z) varies by {spread:.1g} nats with z: the decoder ignores the latent, of which data then say nothing, and"
             " a q that is the prior is calibrated; lower beta, or try free bits."
-        ]
-    return ["No deviation from the posterior was found; it may differ in what ranks of single entries and of log p do not see."]
+        )
+    return "No deviation from the posterior was found; it may differ in what ranks of single entries and of log p do not see."
+
+
+def _mean_rank(found: "Calibration") -> float:
+    return float(((found.log_px_ranks + 0.5) / (found.draws + 1)).mean())
 
 
 def _listed(entries: Sequence[int]) -> str:

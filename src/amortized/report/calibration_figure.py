@@ -78,7 +78,9 @@ def _draw_coverage(axes: "Axes", calibration: Calibration) -> None:
 
 def _coverage(ranks: Tensor, draws: int, levels: Tensor) -> Tensor:
     """(levels, Q) the share of the ranks (N, Q) that lies in the central interval of each level."""
-    return torch.stack([covered(ranks, draws, float(level)).mean(0) for level in levels])
+    shares = torch.zeros(draws + 1, ranks.shape[1], dtype=torch.float64)
+    shares.scatter_add_(0, ranks, torch.full(ranks.shape, 1 / len(ranks), dtype=torch.float64))
+    return torch.stack([covered(torch.arange(draws + 1), draws, float(level)) for level in levels]) @ shares
 
 
 def _draw_ranks(axes: "Axes", ranks: Tensor, calibration: Calibration, color: str) -> None:
