@@ -4,11 +4,11 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
-from torch.distributions import Binomial, Independent, Normal
+from torch.distributions import Binomial, Independent, MultivariateNormal, Normal
 
 from amortized import VAE, Batch, InputError, likelihoods, posteriors, priors
 from amortized.evaluation import calibration, chunks
-from amortized.evaluation.ranks import covered, uniformity
+from amortized.evaluation.ranks import covered, holm, uniformity
 from amortized.networks import MLP
 
 NOT_REJECTED = 1e-3
@@ -195,6 +195,53 @@ def test_a_decoder_that_ignores_the_latent_is_named_and_its_ties_are_no_evidence
     found = calibration(model)
     assert (uniformity(by_quantity(found), 99) > NOT_REJECTED).all()
     assert "the decoder ignores the latent" in str(found)
+
+
+def test_the_p_values_are_adjusted_for_their_number(linear_gaussian):
+    found = calibration(linear_gaussian.model(), simulations=100)
+    torch.testing.assert_close(found.p_values, holm(uniformity(by_quantity(found), 99)))
+    assert (found.p_values >= uniformity(by_quantity(found), 99)).all()
+    assert values(found)["calibration_p_value_z"] == float(found.p_values[:3].amin())
+    assert values(found)["calibration_p_value_log_px"] == float(found.p_values[3])
+    assert values(found)["calibration_p_value_log_joint"] == float(found.p_values[4])
+
+
+class Given(nn.Module):
+    """A part that gives one distribution, whatever it is called with."""
+
+    has_density, space = True, "real"
+
+    def __init__(self, make, event):
+        super().__init__()
+        self.make, self.event_shape = make, torch.Size([event])
+
+    def forward(self, given):
+        return self.make(given)
+
+
+def of_latents_that_say_nothing(posterior, scale=lambda z: 1.0):
+    """z ~ N(0, I) in two dimensions and x ~ N(0, 1) whatever z is; the likelihood has the scale given."""
+    likelihood = Given(lambda z: Independent(Normal(torch.zeros_like(z[..., :1]), scale(z)), 1), 1)
+    return VAE(priors.StandardNormal(2), Given(posterior, 2), likelihood)
+
+
+def test_entries_that_go_together_wrongly_without_the_data_are_seen_by_the_joint_alone():
+    covariance = torch.tensor([[1.0, 0.8], [0.8, 1.0]])
+    found = calibration(of_latents_that_say_nothing(lambda x: MultivariateNormal(x.new_zeros(len(x), 2), covariance)))
+    assert (found.p_values[:3] > NOT_REJECTED).all()
+    assert found.p_values[3] < REJECTED
+    assert "log p(x, z) alone is not calibrated" in str(found)
+
+
+def test_what_only_rounding_tells_apart_is_a_tie():
+    """The posterior is off, and the likelihood shows it in the last bit alone."""
+    last_bit = torch.finfo(torch.float32).eps
+    off = of_latents_that_say_nothing(
+        lambda x: Independent(Normal(x.new_ones(len(x), 2), 1.0), 1), lambda z: 1.0 + last_bit * (z[..., :1] > 0)
+    )
+    found = calibration(off)
+    assert found.p_values[:2].amax() < REJECTED
+    assert found.p_values[2] > NOT_REJECTED
 
 
 def test_few_simulations_and_few_draws_say_that_they_are_few():

@@ -110,7 +110,8 @@ def calibration(
     Args:
         model: The model; it is put into evaluation mode, and back, as are torch's generators.
         batches: Data whose conditions and missing entries the simulated ones get, row by row, drawn at random. Their values play
-            no part: a model without conditions, fitted on complete data, needs none.
+            no part, and the encoder is shown what the model made (no `input` of its own): a model without conditions, fitted on
+            complete data, needs no `batches`.
         simulations: The number N of data that the model makes.
         draws: The number L of draws from q for each.
         seed: Of all that is drawn.
@@ -136,7 +137,7 @@ def calibration(
             found.append(_simulate(model, batch, len(chunk), draws, rows))
             if progress is not None:
                 progress(len(chunk))
-    *ranks_and_spread, means, variances = (torch.cat(each).cpu() for each in zip(*found, strict=True))
+    *ranks_and_spread, means, variances = (torch.cat(each) for each in zip(*found, strict=True))
     return Calibration(*ranks_and_spread, data_share=_data_share(means, variances, draws), draws=draws)
 
 
@@ -151,10 +152,10 @@ def _simulate(model: Model, given: Batch | None, n: int, draws: int, rows: int) 
     joint = Joint(model, batch, p, q)
     both = torch.cat((z.unsqueeze(0), q.sample(torch.Size((draws,)))))  # scored together, so that equals stay equal
     pieces = both.split(max(1, rows // n))
-    log_px = torch.cat([joint.log_px(piece) for piece in pieces])
-    log_joint = log_px + torch.cat([joint.log_prior(piece) for piece in pieces])
+    log_px = torch.cat([joint.log_px(piece).cpu() for piece in pieces])
+    log_joint = log_px + torch.cat([joint.log_prior(piece).cpu() for piece in pieces])
     _check_numbers(log_joint)
-    entries = both.flatten(2) if both.ndim > 2 else both.unsqueeze(2)
+    entries = (both.flatten(2) if both.ndim > 2 else both.unsqueeze(2)).cpu()
     of_entries = entries[:, :, :0] if _is_one_hot(q) else entries
     spread = log_px.double().std(0, correction=0)
     moments = entries[1:].double().mean(0), entries[1:].double().var(0, correction=0)

@@ -26,7 +26,7 @@ LEAST_EXPECTED = 5
 
 
 def rank(value: Tensor, draws: Tensor, near: Tensor | float = 0.0) -> Tensor:
-    """The rank of each value among its draws, ties broken by torch's generator.
+    """The rank of each value among its draws, on the CPU, ties broken by torch's generator.
 
     Args:
         value: (*shape).
@@ -38,7 +38,7 @@ def rank(value: Tensor, draws: Tensor, near: Tensor | float = 0.0) -> Tensor:
     """
     below, above = (draws < value - near).sum(0), (draws > value + near).sum(0)
     ties = len(draws) - below - above
-    return below + (torch.rand(ties.shape, dtype=torch.float64) * (ties.cpu() + 1)).long().to(ties.device)
+    return below + (torch.rand(ties.shape, dtype=torch.float64) * (ties + 1)).long()
 
 
 def bins_for(simulations: int, draws: int) -> int:
