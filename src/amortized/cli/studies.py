@@ -6,8 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from amortized.cli.commands import Count, SplitName
-from amortized.cli.tasks import app
+from amortized.cli.commands import Count, SplitName, app
 from amortized.errors import InputError
 
 BETWEEN = re.compile(r",(?![^\[{(]*[\]})])")
