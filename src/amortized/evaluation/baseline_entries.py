@@ -78,7 +78,7 @@ def level_log_probs(measure: Levels, train: Rows) -> Tensor:
 
 def inverse_dispersion(train: Rows) -> Tensor:
     """(D) the maximum-likelihood theta of a negative binomial; infinite where that is the Poisson."""
-    rows = train[: max(2, MOST_DIGAMMAS // train.x.shape[1])]
+    rows = train[: max(2, MOST_DIGAMMAS // max(1, train.x.shape[1]))]
     number = rows.observed.sum(0).clamp(min=1)
     mean = rows.x.sum(0) / number
     variance = torch.where(rows.observed, (rows.x - mean).square(), 0.0).sum(0) / number

@@ -7,7 +7,7 @@ With m and S the mean and covariance of the training data, each is N(m, C) with
                       the maximum of the likelihood (Tipping and Bishop 1999, J. R. Stat. Soc. B 61, equations 7 and 8)
     factor_analysis   C = W W^T + Psi, Psi diagonal: by scikit-learn from two starts, the better one kept
 
-with k the size of the model's latent. The shrinkage r is 0, or what a held-out tenth of the training data likes better: S has no
+with k the size of the model's latent. The shrinkage r is 0, or what a held-out fifth of the training data likes better: S has no
 inverse where there are fewer data than entries, or entries that determine each other. PCA depends on the units of the entries,
 which are those of the data; the others do not.
 
@@ -135,7 +135,7 @@ def _shrunk(setting: Setting) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     relax = setting.measure.relax
     shrinkage = _best_shrinkage(relax(fitted.x), relax(chosen_by.x))
     mean, covariance = moments(relax(setting.train.x))
-    note = f"The Gaussian's correlations are shrunk by {shrinkage:g}, chosen on a tenth of its training data."
+    note = f"The Gaussian's correlations are shrunk by {shrinkage:g}, chosen on a fifth of the training data."
     return mean, _shrink(covariance, shrinkage), (note,) if shrinkage else ()
 
 

@@ -8,8 +8,8 @@ den Oord and Bethge 2016, arXiv 1511.01844, section 3.1): with y = f(x + u), u u
 
 For a Gaussian p the expectation needs no draws: log p is quadratic in y, and the entries of u are independent, so that the means
 and variances of y_d given x_d are enough. These, and the expected log f', are what `relax` gives. f is the identity for levels,
-where the variance is 1/12, and log(1 + .) for counts. What has a distribution function in one dimension needs no bound: a value
-has the mass between the `edges` f(x) and f(x + 1), the first and the last value having all that lies beyond.
+where the variance is 1/12, and log(1 + .) for counts. One entry alone needs no bound: a count has the mass between the `edges`
+f(x) and f(x + 1).
 """
 
 from abc import ABC, abstractmethod
@@ -122,10 +122,6 @@ class Measure(ABC):
         """The moments of y given x (N, D)."""
         return Relaxed(x + 0.5, torch.full_like(x, 1 / 12), torch.zeros_like(x))
 
-    def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What of the y-axis belongs to each value of x, from and to."""
-        raise NotImplementedError
-
     def draw(self, x: Tensor, noise: torch.Generator) -> Tensor:
         """(N, D) y at one u per entry."""
         return x + torch.rand(x.shape, generator=noise, dtype=x.dtype)
@@ -149,9 +145,6 @@ class Levels(Measure):
 
     def holds(self, x: Tensor) -> Tensor:  # noqa: D102
         return (x >= 0) & (x < self.count) & (x == x.trunc())
-
-    def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        return torch.where(x > 0, x, -torch.inf), torch.where(x < self.count - 1, x + 1, torch.inf)
 
 
 @dataclass(frozen=True)
@@ -179,7 +172,8 @@ class Counts(Measure):
         mean = (x + 1.5).log() + shift
         return Relaxed(mean, variance, -mean)
 
-    def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What of the y-axis belongs to each value of x, from and to; 0 has all that lies below."""
         return torch.where(x > 0, torch.log1p(x), -torch.inf), torch.log1p(x + 1)
 
     def draw(self, x: Tensor, noise: torch.Generator) -> Tensor:  # noqa: D102
@@ -245,7 +239,8 @@ def _measure(px: Distribution, support: constraints.Constraint | None) -> Measur
             f"baselines know levels from 0, counts and real numbers, and p(x | z) is a {type(px).__name__} over {support};"
             " compare such a model with another model."
         )
-    return Reals(is_unit=isinstance(support, constraints.interval) and (support.lower_bound, support.upper_bound) == (0, 1))
+    ends = torch.tensor([-0.01, 0.01, 0.99, 1.01])
+    return Reals(is_unit=support is not None and support.check(ends).tolist() == [False, True, True, False])
 
 
 def _first(parts: list[tuple[Tensor, ...]], keys: Tensor, most: int) -> tuple[list[tuple[Tensor, ...]], Tensor]:

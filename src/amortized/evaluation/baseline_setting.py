@@ -49,12 +49,12 @@ class NoBaseline(Exception):
 
 
 def held_out(rows: Rows) -> tuple[Rows, Rows]:
-    """What to fit to, and a tenth to choose by.
+    """What to fit to, and a fifth to choose by.
 
     Raises:
         NoBaseline: There are too few data for that.
     """
     if len(rows) < LEAST_ROWS:
         raise NoBaseline(f"it needs at least {LEAST_ROWS} training data, and there are {len(rows)}")
-    number = len(rows) // 10
+    number = len(rows) // 5
     return rows[number:], rows[:number]

@@ -216,9 +216,14 @@ def _remarks(setting: Setting, found: Mapping[str, Scored], *, has_context: bool
         )
     if isinstance(setting.measure, Reals) and (fixed := int((~train.varies()).sum())):
         remarks.append(
-            f"{fixed} of {size} entries never vary in the training data, where the likelihood has no maximum: the baselines give them"
-            f" a standard deviation of {FLOOR:g}."
+            f"{fixed} of {size} entries never vary in the training data, where the likelihood has no maximum: the baselines give"
+            f" them a standard deviation of {FLOOR:g}."
         )
+        if number := int((setting.test.x != train.x[0])[:, ~train.varies()].any(1).sum()):
+            remarks.append(
+                f"In {number} of the data that are scored such an entry has another value: what the baselines give these says"
+                " nothing; leave such entries out."
+            )
     return remarks
 
 
