@@ -6,16 +6,17 @@ Levels and classes have a table of frequencies per component (of bits: a Bernoul
 (Dempster, Laird and Rubin 1977, J. R. Stat. Soc. B 39). With e (N, D L) the one-hot codes, it is two products:
 
     E    r_ik = softmax_k( log w_k + e_i . log p_k )
-    M    w_k = mean_i r_ik,       p_kdl = ( sum_i r_ik e_idl + 1/L ) / ( sum_i r_ik [d observed in i] + 1 )
+    M    w_k = mean_i r_ik,       p_kdl = ( sum_i r_ik e_idl + f_dl ) / ( sum_i r_ik [d observed in i] + 1 )
 
-One more datum, spread evenly over the levels, keeps the frequencies from 0: the maximum is that of log p(x) summed over the
-data, plus 1/L sum_kdl log p_kdl (a Dirichlet prior), which no step lowers. A missing entry has an e of zero, and so drops out.
+One more datum, spread over the levels by the frequencies f of the independent baseline, keeps those of a component from 0: the
+maximum is that of log p(x) summed over the data, plus sum_kdl f_dl log p_kdl (a Dirichlet prior), which no step lowers. A missing
+entry has an e of zero, and so drops out.
 
 More than 8 levels with an order are too many for the data of one component. They are put into 8 bins b(x), of about the same
-number of values, or of one level that has more; the components have a table of the bins, and within its bin a level has the
-frequency p_d of the independent baseline, so that one component is that baseline:
+number of values, or of one level that has more; the components have a table of the bins, and within its bin a level has its
+frequency in the independent baseline:
 
-    p_kd(x) = p_kd(b(x)) p_d(x) / sum over x' of the same bin of p_d(x')
+    p_kd(x) = p_kd(b(x)) f_d(x) / sum over x' of the same bin of f_d(x')
 
 Counts (on a logarithmic scale, dequantized for the fit) and real numbers have scikit-learn's mixture of diagonal Gaussians. With
 s_d^2 the variance of all of entry d and n_k = N w_k, a component's variance s_kd^2 becomes (n_k s_kd^2 + s_d^2) / (n_k + 1),
@@ -129,10 +130,12 @@ class Tables:
     Attributes:
         log_weights: (K) log w_k.
         log_probs: (D, L, K) log p_kdl.
+        prior: (D, L) f_dl.
     """
 
     log_weights: Tensor
     log_probs: Tensor
+    prior: Tensor
 
     def joint(self, codes: Tensor) -> Tensor:
         """(N, K) log w_k p_k(x), for one-hot codes (N, D L)."""
@@ -147,12 +150,12 @@ class Tables:
 
     def objective(self, joint: Tensor) -> float:
         """The log-likelihood of the data and the log-prior of the tables together, which EM climbs; nats, per datum."""
-        prior = self.log_probs.sum() / self.log_probs.shape[1]
+        prior = (self.prior[..., None] * self.log_probs).sum()
         return float((joint.double().logsumexp(1).sum() + prior.double()) / len(joint))
 
     def step(self, codes: Tensor, joint: Tensor) -> "Tables":
         """One step of EM, from `joint` of these codes."""
-        return _tables(codes, joint.softmax(1), self.log_probs.shape[1])
+        return _tables(codes, joint.softmax(1), self.prior)
 
 
 def one_hot(rows: Rows, count: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -161,9 +164,9 @@ def one_hot(rows: Rows, count: int, dtype: torch.dtype = torch.float64) -> Tenso
     return codes.scatter_(2, rows.x.long()[..., None], rows.observed.to(dtype)[..., None]).flatten(1)
 
 
-def _tables(codes: Tensor, responsibilities: Tensor, count: int) -> Tables:
-    numbers = (codes.T @ responsibilities).view(-1, count, responsibilities.shape[1]) + 1 / count
-    return Tables(responsibilities.mean(0).log(), numbers.log() - numbers.sum(1, keepdim=True).log())
+def _tables(codes: Tensor, responsibilities: Tensor, prior: Tensor) -> Tables:
+    numbers = (codes.T @ responsibilities).view(*prior.shape, -1) + prior[..., None]
+    return Tables(responsibilities.mean(0).log(), numbers.log() - numbers.sum(1, keepdim=True).log(), prior)
 
 
 def fit_tables(count: int, rows: Rows, size: int, starts: int, seed: int) -> Score:
@@ -172,14 +175,15 @@ def fit_tables(count: int, rows: Rows, size: int, starts: int, seed: int) -> Sco
     It is fitted in float32, whose products are twice as fast, and scores in float64.
     """
     codes = one_hot(rows, count, torch.float32)
+    prior = level_log_probs(Levels(count), rows).exp().float()
     noise = torch.Generator().manual_seed(seed)
     fits = []
     for _ in range(starts if size > 1 else 1):
         chosen = codes[torch.randperm(len(codes), generator=noise)[:size]]
         nearest = (codes @ chosen.T).argmax(1)
-        fits.append(_climb(_tables(codes, torch.nn.functional.one_hot(nearest, size).float(), count), codes))
+        fits.append(_climb(_tables(codes, torch.nn.functional.one_hot(nearest, size).float(), prior), codes))
     best = max(fits, key=lambda fit: fit.objective(fit.joint(codes)))
-    return Tables(best.log_weights.double().log_softmax(0), best.log_probs.double().log_softmax(1)).log_px
+    return Tables(best.log_weights.double().log_softmax(0), best.log_probs.double().log_softmax(1), best.prior).log_px
 
 
 def _climb(tables: Tables, codes: Tensor) -> Tables:
