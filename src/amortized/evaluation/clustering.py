@@ -8,49 +8,50 @@ r"""Whether near in the latent space is alike in the labels.
     ranks       Spearman's correlation of d(z, z') with |y - y'|, for labels with an order
 
 The last two are had per anchor z, against all other rows, and averaged over anchors. Distances are Euclidean in the units of the
-latent, which are those of the prior.
+latent, which are those of the prior. Rows are compared with each other, so that none of these is a mean of independent values:
+standard errors are the jackknife's, over the rows, k-means held as it is.
 """
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from amortized.errors import InputError
-from amortized.evaluation.records import Metric, as_text, standard_error
+from amortized.evaluation.records import Metric, as_text
 from amortized.evaluation.representations import as_labels, as_points, is_continuous, some
-from amortized.evaluation.resampling import jackknife
+from amortized.evaluation.resampling import Score, scored
 
 MOST = 10_000
 """Rows that are clustered, drawn at random."""
-MOST_PAIRED = 2_000
+MOST_PAIRED = 500
 """Rows of which all distances are taken."""
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """How the classes lie in a representation; what the labels have no place for is None.
+    """How the labels lie in a representation; what they have no place for is None.
 
     Attributes:
-        ari: Adjusted Rand index of k-means and the classes, with its standard error (jackknife over rows, clusters held).
-        nmi: Normalized mutual information of the two, likewise.
-        silhouette: (n,) that of each row, by its class.
-        triplets: (n,) of each anchor, the probability that a row of its class is nearer than one of another.
-        ranks: (n,) of each anchor, the rank correlation of distances with those of the labels.
+        ari: Adjusted Rand index of k-means and the classes.
+        nmi: Normalized mutual information of the two.
+        silhouette: Mean silhouette of the rows in their classes.
+        triplets: Probability that a row of the same class is nearer than one of another.
+        ranks: Rank correlation of distances with those of the labels.
         classes: The number of classes.
-        rows: The number of rows that were clustered.
+        rows: The number of rows.
         split: The data.
     """
 
-    ari: tuple[float, float] | None
-    nmi: tuple[float, float] | None
-    silhouette: Tensor | None
-    triplets: Tensor | None
-    ranks: Tensor | None
+    ari: Score | None
+    nmi: Score | None
+    silhouette: Score | None
+    triplets: Score | None
+    ranks: Score | None
     classes: int | None
     rows: int
     split: str = "test"
@@ -58,19 +59,23 @@ class Clusters:
     @property
     def metrics(self) -> dict[str, Metric]:
         """The numbers by name, each with its standard error."""
-        pairs = {"kmeans_ari": self.ari, "kmeans_nmi": self.nmi}
-        means = {"silhouette": self.silhouette, "triplet_agreement": self.triplets, "distance_correlation": self.ranks}
-        pairs |= {name: (float(values.mean()), standard_error(values)) for name, values in means.items() if values is not None}
+        scores = {
+            "kmeans_ari": self.ari,
+            "kmeans_nmi": self.nmi,
+            "silhouette": self.silhouette,
+            "triplet_agreement": self.triplets,
+            "distance_correlation": self.ranks,
+        }
         table = {}
-        for name, pair in pairs.items():
-            if pair is not None:
-                table[name], table[f"{name}_stderr"] = pair
+        for name, score in scores.items():
+            if score is not None:
+                table[name], table[f"{name}_stderr"] = score.value, score.stderr
         return {name: Metric(value, self.split, 0, "estimate") for name, value in table.items() if not math.isnan(value)}
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know before quoting the numbers."""
-        if self.triplets is None or float(self.triplets.mean()) - 0.5 > 2 * standard_error(self.triplets):
+        if self.triplets is None or not self.triplets.value - 0.5 <= 2 * self.triplets.stderr:
             return []
         return ["Data of one class lie no nearer to each other than to those of others: distances say nothing of these labels."]
 
@@ -86,7 +91,7 @@ def clusters(
     """Hold the distances of a representation against labels.
 
     Args:
-        z: (N, *event) representations; at most 10,000 rows are clustered, and of at most 2,000 all distances are taken.
+        z: (N, *event) representations; at most 10,000 rows are clustered, and of at most 500 all distances are taken.
         y: (N,) their labels: real numbers have an order, anything else is a class.
         ordinal: Whether integer classes have an order too, such as ages.
         seed: Of k-means, and of the choice of rows.
@@ -109,15 +114,16 @@ def clusters(
     _check(labels, ordinal)
     continuous = is_continuous(labels)
     paired = some(len(points), MOST_PAIRED, seed)
-    distances = _distances(points[paired])
-    ranks = _ranks(distances, labels[paired].astype(float)) if continuous or ordinal else None
+    distances, values = _distances(points[paired]), labels[paired]
+    over_pairs = partial(_over_pairs, distances, seed=seed)
+    ranks = over_pairs(values.astype(float), _ranks) if continuous or ordinal else None
     if continuous:
         return Clusters(None, None, None, None, ranks, None, len(points), split)
     rows = some(len(points), MOST, seed)
-    codes = np.unique(labels, return_inverse=True)[1]
-    ari, nmi = _agreement(points[rows], codes[rows], seed)
-    silhouette, triplets = _silhouette(distances, codes[paired]), _triplets(distances, codes[paired])
-    return Clusters(ari, nmi, silhouette, triplets, ranks, int(codes.max()) + 1, len(rows), split)
+    ari, nmi = _agreement(points[rows], labels[rows], seed)
+    codes = np.unique(values, return_inverse=True)[1]
+    classes = len(np.unique(labels))
+    return Clusters(ari, nmi, over_pairs(codes, _silhouette), over_pairs(codes, _triplets), ranks, classes, len(rows), split)
 
 
 def _check(labels: NDArray[Any], ordinal: bool) -> None:
@@ -137,51 +143,54 @@ def _distances(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return squareform(pdist(points))
 
 
-def _agreement(points: NDArray[Any], codes: NDArray[Any], seed: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """ARI and NMI of k-means and the classes, each with its standard error."""
+def _agreement(points: NDArray[Any], labels: NDArray[Any], seed: int) -> tuple[Score, Score]:
+    """ARI and NMI of k-means and the classes."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    count = min(len(np.unique(codes)), len(np.unique(points, axis=0)))
+    count = min(len(np.unique(labels)), len(np.unique(points, axis=0)))
     means = KMeans(count, n_init=5, random_state=seed)  # pyright: ignore[reportArgumentType]
-    found = means.fit_predict(points)
+    codes, found = np.unique(labels, return_inverse=True)[1], means.fit_predict(points)
+    return (
+        scored(lambda kept: adjusted_rand_score(codes[kept], found[kept]), len(codes), seed=seed),
+        scored(lambda kept: float(normalized_mutual_info_score(codes[kept], found[kept])), len(codes), seed=seed),
+    )
 
-    def measured(score: Any) -> tuple[float, float]:
-        return float(score(codes, found)), jackknife(lambda kept: score(codes[kept], found[kept]), len(codes), seed=seed)
 
-    return measured(adjusted_rand_score), measured(normalized_mutual_info_score)
+def _over_pairs(distances: NDArray[np.float64], y: NDArray[Any], statistic: Any, *, seed: int) -> Score | None:
+    """A statistic of distances (n, n) and labels (n,); None where it cannot be told."""
+    found = scored(lambda kept: statistic(distances[np.ix_(kept, kept)], y[kept]), len(y), seed=seed)
+    return None if math.isnan(found.value) else found
 
 
-def _silhouette(distances: NDArray[np.float64], codes: NDArray[Any]) -> Tensor | None:
-    """(n,) that of each row; None where the rows are of one class."""
-    from sklearn.metrics import silhouette_samples
+def _silhouette(distances: NDArray[np.float64], codes: NDArray[Any]) -> float:
+    """The mean silhouette; NaN where the rows are of one class, or each of its own."""
+    from sklearn.metrics import silhouette_score
 
     if not 1 < len(np.unique(codes)) < len(codes):
-        return None
-    return torch.from_numpy(silhouette_samples(distances, codes, metric="precomputed"))
+        return math.nan
+    return float(silhouette_score(distances, codes, metric="precomputed"))
 
 
-def _triplets(distances: NDArray[np.float64], codes: NDArray[Any]) -> Tensor | None:
-    """(n,) of each anchor that has others of its class and of another; None where none has."""
+def _triplets(distances: NDArray[np.float64], codes: NDArray[Any]) -> float:
+    """The agreement, over anchors that have others of their class and of another; NaN where none has."""
     found = []
     for anchor, row in enumerate(distances):
         same = codes == codes[anchor]
         others = np.sort(row[~same])
         same[anchor] = False
         if same.any() and len(others):
-            farther = 2 * len(others) - np.searchsorted(others, row[same], "left") - np.searchsorted(others, row[same], "right")
-            found.append(farther.mean() / (2 * len(others)))
-    return torch.tensor(found, dtype=torch.float64) if found else None
+            nearer = np.searchsorted(others, row[same], "left") + np.searchsorted(others, row[same], "right")
+            found.append(1 - nearer.mean() / (2 * len(others)))
+    return float(np.mean(found)) if found else math.nan
 
 
-def _ranks(distances: NDArray[np.float64], y: NDArray[np.float64]) -> Tensor:
-    """(n,) Spearman's correlation of each row of distances with those of the labels; 0 where all distances are the same."""
+def _ranks(distances: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """The mean of Spearman's correlation over anchors; of one to which all distances are the same it is 0."""
     from scipy.stats import rankdata
 
-    found = []
-    for anchor, row in enumerate(distances):
-        one = rankdata(np.delete(row, anchor))
-        other = rankdata(np.delete(np.abs(y - y[anchor]), anchor))
-        spread = one.std() * other.std()
-        found.append(0.0 if spread == 0 else np.mean((one - one.mean()) * (other - other.mean())) / spread)
-    return torch.tensor(found, dtype=torch.float64)
+    others = ~np.eye(len(y), dtype=bool)
+    apart = (values[others].reshape(len(y), -1) for values in (distances, np.abs(y[:, None] - y)))
+    one, other = (ranks - ranks.mean(1, keepdims=True) for ranks in (rankdata(values, axis=1) for values in apart))
+    spread = np.sqrt((one**2).sum(1) * (other**2).sum(1))
+    return float(np.mean((one * other).sum(1) / np.where(spread > 0, spread, 1.0)))

@@ -23,19 +23,11 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.evaluation.records import Metric, as_text
 from amortized.evaluation.representations import as_labels, as_points, is_continuous, some
-from amortized.evaluation.resampling import jackknife
+from amortized.evaluation.resampling import Score, scored
 
 MOST = 10_000
 """Training rows that a probe is fitted on, drawn at random."""
 NEIGHBORS = 5
-
-
-@dataclass(frozen=True)
-class Score:
-    """The accuracy or R^2 of one probe on the test data, and its standard error."""
-
-    value: float
-    stderr: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,5 +187,4 @@ def _score(found: NDArray[Any], y: NDArray[Any], seed: int) -> Score:
     error, spread = (found - y) ** 2, (y - y.mean()) ** 2
     if not spread.any():
         raise InputError(f"all of 'test_y' is {y[0]}; R^2 needs labels that differ.")
-    stderr = jackknife(lambda kept: 1 - error[kept].sum() / spread[kept].sum(), len(y), seed=seed)
-    return Score(float(1 - error.sum() / spread.sum()), stderr)
+    return scored(lambda kept: 1 - error[kept].sum() / spread[kept].sum(), len(y), seed=seed)

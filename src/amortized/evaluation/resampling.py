@@ -9,11 +9,20 @@ would add to it.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 GROUPS = 20
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number, and its standard error; NaN where that cannot be told."""
+
+    value: float
+    stderr: float
 
 
 def groups_of(rows: int, seed: int) -> NDArray[np.int64]:
@@ -36,6 +45,11 @@ def jackknife(statistic: Callable[[NDArray[np.bool_]], float], rows: int, *, see
         return math.nan
     group = groups_of(rows, seed)
     return error_without(np.array([statistic(group != left_out) for left_out in range(GROUPS)]))
+
+
+def scored(statistic: Callable[[NDArray[np.bool_]], float], rows: int, *, seed: int) -> Score:
+    """A statistic of all N rows, with its standard error by the jackknife."""
+    return Score(float(statistic(np.ones(rows, dtype=bool))), jackknife(statistic, rows, seed=seed))
 
 
 def error_without(values: NDArray[np.float64]) -> float:
