@@ -84,7 +84,9 @@ def feature_space(x: Tensor, observed: Tensor | None = None) -> FeatureSpace:
     else:
         name, description, function = "columns", "the entries of x, standardized", _standardization(x)
     project, kept = _principal(function, x[_spread(len(x))])
-    return FeatureSpace(f"{name}-{kept}", f"{description}, in {kept} dimensions", project, fill)
+    return FeatureSpace(
+        f"{name}-{kept}", f"{description}, in {kept} dimensions, real data with a total variance of 1", project, fill
+    )
 
 
 def filled(x: Tensor, observed: Tensor | None, fill: Tensor) -> Tensor:

@@ -38,6 +38,10 @@ STILL = 8.0
 """Units of rounding of x, a step: a path that is no longer does not move."""
 
 
+FAINT = 0.01
+"""Of the distance of real data: paths that are shorter between them lead nowhere."""
+
+
 @dataclass(frozen=True, eq=False)
 class Smoothness:
     """What paths between P pairs of data are like.
@@ -52,6 +56,7 @@ class Smoothness:
         steps: How many steps a path has.
         path: "linear" or "spherical".
         space: The feature space.
+        spread: The mean squared distance in it between two real data.
         split: The data.
     """
 
@@ -64,16 +69,18 @@ class Smoothness:
     steps: int
     path: str
     space: FeatureSpace
+    spread: float
     split: str
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """The means over the pairs by name, and their standard errors; what no path tells is left out."""
         length, distance = self.length[self.moves], self.distance[self.moves]
-        ratio = float(length.sum() / distance.sum())
+        ratio = length.sum() / distance.sum()
         roughness = self.largest_step[self.moves] * self.steps / length
         named = {"roughness": roughness, "feature_path_length": self.feature_path_length[self.moves]}
-        table = {"path_ratio": ratio, "path_ratio_stderr": standard_error(length - ratio * distance) / float(distance.mean())}
+        # The error of a ratio of means: that of what the lengths leave of the distances times the ratio.
+        table = {"path_ratio": float(ratio), "path_ratio_stderr": standard_error((length - ratio * distance) / distance.mean())}
         for name, values in named.items():
             table |= {name: float(values.mean()), f"{name}_stderr": standard_error(values)}
         excess = self.log_prior_excess
@@ -94,8 +101,10 @@ class Smoothness:
             return ["No path between data moves: the decoder does not use the latent (collapse); lower beta, or warm it up."]
         said = [
             f"The feature path length is in the space '{self.space.name}' ({self.space.description}), where two real data are at"
-            " a mean squared distance of 2; it is no published perceptual path length."
+            f" a mean squared distance of {self.spread:.3g}; it is no published perceptual path length."
         ]
+        if float(self.feature_path_length.mean()) < FAINT * self.spread:
+            said.append("What is decoded hardly depends on the latent (nearly collapsed): smooth paths say nothing then.")
         if still:
             said.append(f"{still:.0%} of the paths do not move, and are left out of all but the prior's density.")
         excess, error = float(self.log_prior_excess.mean()), standard_error(self.log_prior_excess)
@@ -146,7 +155,9 @@ def smoothness(
     if sum(map(len, given)) < 2:
         raise InputError(f"interpolation needs two data, and the {split} split has {sum(map(len, given))}; name another split.")
     data = Batch.join(given)
-    space = space or feature_space(data.x.cpu(), None if data.observed is None else data.observed.cpu())
+    x, observed = data.x.cpu(), None if data.observed is None else data.observed.cpu()
+    space = space or feature_space(x, observed)
+    spread = 2 * float(space(x, observed).var(0).sum())
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive_seed(seed, "interpolation")))
     begins, ends = (rows.to(data.x.device) for rows in order[: 2 * min(pairs, len(data) // 2)].reshape(2, -1))
     rows, found = max(1, rows_at_once(model, device_of(model)) // (steps + 1)), []
@@ -155,7 +166,7 @@ def smoothness(
             found.append(_measured(model, data.rows(begin), data.rows(end), steps, path, space))
             if progress is not None:
                 progress(2 * len(begin))
-    return Smoothness(*map(torch.cat, zip(*found, strict=True)), steps=steps, path=path, space=space, split=split)
+    return Smoothness(*map(torch.cat, zip(*found, strict=True)), steps=steps, path=path, space=space, spread=spread, split=split)
 
 
 def _measured(model: Model, begin: Batch, end: Batch, steps: int, path: Path, space: FeatureSpace) -> tuple[Tensor, ...]:

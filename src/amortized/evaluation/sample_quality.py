@@ -82,8 +82,8 @@ class SampleQuality:
         """What a reader must know before quoting the numbers."""
         drawn = "means E[x | z], which lack the noise of data" if self.is_mean else "draws x ~ p(x | z)"
         said = [
-            f"Samples are {drawn}; all numbers are in the feature space '{self.space.name}' ({self.space.description}; real data"
-            " have a total variance of 1), so that frechet_distance is not the FID."
+            f"Samples are {drawn}; all numbers are in the feature space '{self.space.name}' ({self.space.description}), so that"
+            " frechet_distance is not the FID."
         ]
         if self.floor is None:
             said.append(
