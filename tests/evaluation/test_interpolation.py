@@ -204,6 +204,15 @@ def test_hierarchies_conditions_and_holes_are_no_exceptions():
     assert found.feature_path_length.isfinite().all()
 
 
+def test_classes_go_through_their_modes_by_jumps():
+    torch.manual_seed(0)
+    likelihood = likelihoods.Categorical(MLP(2, [8]), 5, classes=4)
+    model = VAE(priors.StandardNormal(2), posteriors.DiagonalGaussian(MLP(5, [8]), 2), likelihood)
+    found = smoothness(model, [3 * noise(40, 5).float()], steps=8)
+    assert found.moves.any()
+    assert value(found, "roughness") > 2
+
+
 def test_a_sphere_takes_spherical_paths_and_discrete_values_none():
     sphere = VAE(priors.Uniform(3, "sphere"), posteriors.VonMisesFisher(MLP(5, [8]), 3), likelihoods.Bernoulli(MLP(3, [8]), 5))
     x = (noise(20, 5) > 0).float()

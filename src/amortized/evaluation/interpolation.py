@@ -184,7 +184,7 @@ def _measured(model: Model, begin: Batch, end: Batch, steps: int, path: Path, sp
     x = center(model.decode(z, begin.context)).cpu()
     lengths = x.double().diff(dim=0).flatten(2).norm(dim=2)
     distance = (x[-1].double() - x[0].double()).flatten(1).norm(dim=1)
-    rounding = STILL * torch.finfo(x.dtype).eps * x.double().flatten(2).norm(dim=2).amax(0)
+    rounding = STILL * torch.finfo(ends[0].dtype).eps * x.double().flatten(2).norm(dim=2).amax(0)
     features = space(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return (
         lengths.sum(0),

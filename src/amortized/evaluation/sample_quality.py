@@ -9,8 +9,10 @@ Copying is what `memorization` looks for (Meehan, Chaudhuri and Dasgupta 2020, a
 
     memorization_auc = P( d(y) < d(x) ) + P( d(y) = d(x) ) / 2,    d the distance to the nearest datum of training
 
-which is 1/2 for samples that are as far from the training data as new data are, and 1 for copies. Means E[x | z] lack the noise
-of data: they lie nearer to all data, and score above 1/2 without copying any.
+which is 1/2 for samples that are as far from the training data as new data are, and 1 for copies. What lacks the noise or the
+rare kinds of data, as means E[x | z] do, lies nearer to all data, and scores above 1/2 without copying any.
+
+Where values repeat (classes, counts), balls hold ties as well, and a density far above 1 is what data themselves have.
 """
 
 from collections.abc import Callable, Iterable
@@ -32,6 +34,9 @@ from amortized.terms import Batch
 CLEAR = 3.0
 """Standard errors beyond which a difference is named."""
 
+ENOUGH = 2
+"""Data per feature: the bias that is left in the Frechet distance of Gaussians is then a hundredth of the total variance."""
+
 SHORTFALL = 0.05
 """Of a share, below which a difference is not worth naming."""
 
@@ -45,6 +50,7 @@ class SampleQuality:
         floor: That of training data with the same real data; None where none were given.
         memorization: The share of samples that are nearer to training data than real data are, and its standard error; likewise.
         space: The feature space.
+        dimensions: How many features.
         samples: How many samples.
         real: How many real data.
         is_mean: Whether the samples are E[x | z], not draws.
@@ -55,6 +61,7 @@ class SampleQuality:
     floor: Agreement | None
     memorization: tuple[float, float] | None
     space: FeatureSpace
+    dimensions: int
     samples: int
     real: int
     is_mean: bool
@@ -89,10 +96,10 @@ class SampleQuality:
             said.append(
                 "No training data were given: what these numbers are at best is not known, nor whether samples are copies."
             )
-        if abs(self.agreement.frechet_bias) > abs(self.agreement.values["frechet_distance"]):
+        if self.real < ENOUGH * self.dimensions:
             said.append(
-                f"The bias taken off frechet_distance ({self.agreement.frechet_bias:.3g}) is larger than what is left; take more"
-                " samples and data before comparing models by it."
+                f"{self.real} data are few for a Frechet distance in {self.dimensions} dimensions: its bias may exceed its"
+                f" standard error; take at least {ENOUGH * self.dimensions}."
             )
         return said + self._shortfalls + self._copies
 
@@ -118,7 +125,7 @@ class SampleQuality:
             return []
         return [
             f"In {share:.0%} of pairs a sample is nearer to the training data than a datum of the {self.split} split is, where"
-            " half is expected: the model may copy its training data; stop training earlier, or regularize."
+            " half is expected: samples may be copies, or all of the commonest kind; look at some beside their nearest neighbors."
         ]
 
 
@@ -179,7 +186,7 @@ def sample_quality(
         known = _features(space, training)
         floor = compare(features, _features(space, _some(training, n, seed, "training")), neighbors=neighbors)
         memorization = share_nearer(nearest_distances(made, known), nearest_distances(features, known))
-    return SampleQuality(agreement, floor, memorization, space, len(made), len(features), mean, split)
+    return SampleQuality(agreement, floor, memorization, space, made.shape[1], len(made), len(features), mean, split)
 
 
 def _gathered(batches: Iterable[Batch | Tensor], name: str) -> Batch:
