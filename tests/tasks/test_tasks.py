@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from amortized.distributions import center
+from amortized.distributions import center, spherical
 from amortized.errors import InputError
 from amortized.likelihoods import Categorical, Gaussian
 from amortized.models import VAE
@@ -11,7 +11,6 @@ from amortized.networks.context import Continuous
 from amortized.posteriors import DiagonalGaussian
 from amortized.priors import StandardNormal
 from amortized.tasks import encode, interpolate, reconstruct, running, sample
-from amortized.tasks.interpolate import _spherical
 from amortized.terms import Batch
 
 DIMENSION, LATENT = 5, 3
@@ -110,7 +109,7 @@ def test_a_linear_path_through_a_linear_decoder_has_equal_steps(model, x):
 def test_a_spherical_path_keeps_the_norm_linear_and_its_turns_equal():
     a, b = torch.randn(2, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     t = torch.linspace(0, 1, 9).double()
-    points = _spherical(a, b, t)
+    points = spherical(a, b, t)
     norms = torch.lerp(a.norm(dim=1), b.norm(dim=1), t[:, None])
     torch.testing.assert_close(points.norm(dim=2), norms)
     units = points / norms[..., None]
@@ -122,11 +121,11 @@ def test_a_spherical_path_keeps_the_norm_linear_and_its_turns_equal():
 @pytest.mark.parametrize("factor", [1.0, -1.0, 0.0, 1.0 + 1e-7])
 def test_a_spherical_path_between_parallel_ends_is_finite_and_meets_them(dimension, factor):
     a = torch.linspace(0.5, 2.0, dimension)[None]
-    points = _spherical(a, factor * a, torch.linspace(0, 1, 7))
+    points = spherical(a, factor * a, torch.linspace(0, 1, 7))
     torch.testing.assert_close(points[[0, -1]], torch.stack((a, factor * a)), rtol=1e-5, atol=1e-6)
     if factor > 0:
         torch.testing.assert_close(points, a.expand_as(points), rtol=1e-5, atol=1e-6)
-    assert _spherical(0 * a, 0 * a, torch.linspace(0, 1, 3)).isfinite().all()
+    assert spherical(0 * a, 0 * a, torch.linspace(0, 1, 3)).isfinite().all()
 
 
 def test_the_condition_of_the_beginning_is_held_along_the_path(x):

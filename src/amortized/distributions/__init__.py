@@ -17,6 +17,7 @@ from amortized.distributions.mixture import Mixture
 from amortized.distributions.multinomial import Multinomial
 from amortized.distributions.optimal import OptimalScale
 from amortized.distributions.ordinal import Ordinal
+from amortized.distributions.paths import spherical
 from amortized.distributions.sphere import SphereUniform
 from amortized.distributions.student_t import StudentT
 from amortized.distributions.transformed import Transformed
@@ -59,4 +60,5 @@ __all__ = [
     "is_relaxed",
     "masked_log_prob",
     "representative",
+    "spherical",
 ]

@@ -1,21 +1,17 @@
 """What lies between two data: E[x | z] along a path from the posterior mean of one to that of the other.
 
     linear      z(t) = (1 - t) a + t b
-    spherical   z(t) = ((1 - t) |a| + t |b|) (cos(t w) u + sin(t w) v)                White 2016, arXiv 1609.04468
+    spherical   z(t) turns from a to b and changes its norm evenly (`distributions.paths`)
 
-with u the direction of a, w the angle between a and b, and v the direction of what b has beside u. Under a Gaussian prior of high
-dimension a straight line leaves the shell in which the mass lies; the spherical path does not. Where v is undefined, because a
-and b point the same way or opposite ways, any direction orthogonal to u will do: with w = 0 it is not used, with w = pi every
-half circle is as short as every other.
+Under a Gaussian prior of high dimension a straight line leaves the shell in which the mass lies; the spherical path does not.
 """
 
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, one_hot
 
-from amortized.distributions import center, in_support, representative
+from amortized.distributions import center, in_support, representative, spherical
 from amortized.errors import InputError, nearest
 from amortized.models.model import Model, evaluating
 from amortized.tasks.running import chunks
@@ -51,7 +47,7 @@ def interpolate(
     a, b = Batch.of(a), Batch.of(b)
     if len(a) != len(b) or len(a) == 0:
         raise InputError(f"interpolation needs pairs of data; there are {len(a)} beginnings and {len(b)} ends.")
-    between = _spherical if path == "spherical" else torch.lerp
+    between = spherical if path == "spherical" else torch.lerp
     made = []
     with evaluating(model, seed, "interpolate"):
         for begin, end in zip(chunks(a, model, steps), chunks(b, model, steps), strict=True):
@@ -66,27 +62,3 @@ def interpolate(
                 )
             made.append(center(model.decode(z, begin.context)).transpose(0, 1).cpu())
     return torch.cat(made)
-
-
-def _spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """The points at t (steps, 1, ...) between a and b (N, *event): (steps, N, *event)."""
-    shape, t = a.shape, t.reshape(-1, 1, 1)
-    a, b = a.flatten(1), b.flatten(1)
-    norm_a, norm_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
-    # A latent at the origin has no direction: it takes the other's, and the path is a ray.
-    u = normalize(torch.where(norm_a > 0, a, b), dim=1)
-    toward = normalize(torch.where(norm_b > 0, b, a), dim=1)
-    cosine = (u * toward).sum(1, keepdim=True)
-    rest = toward - cosine * u
-    sine = rest.norm(dim=1, keepdim=True)
-    angle = torch.atan2(sine, cosine)
-    epsilon = torch.finfo(a.dtype).eps
-    v = torch.where(sine > 8 * epsilon, normalize(rest, dim=1, eps=epsilon), _orthogonal(u))
-    points = torch.lerp(norm_a, norm_b, t) * (torch.cos(t * angle) * u + torch.sin(t * angle) * v)
-    return points.reshape(len(points), *shape)
-
-
-def _orthogonal(u: Tensor) -> Tensor:
-    """A direction orthogonal to each unit vector of u (N, D), zero where D = 1."""
-    axis = one_hot(u.abs().argmin(1), u.shape[1]).to(u.dtype)
-    return normalize(axis - (axis * u).sum(1, keepdim=True) * u, dim=1)
