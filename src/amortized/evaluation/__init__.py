@@ -7,10 +7,11 @@ from amortized.evaluation.bidirectional import Bidirectional, bidirectional
 from amortized.evaluation.calibration import Calibration, calibration
 from amortized.evaluation.clustering import Clusters, clusters
 from amortized.evaluation.disentanglement import Disentanglement, disentanglement
-from amortized.evaluation.evidence import Evidence, evaluate
+from amortized.evaluation.evidence import Evidence
 from amortized.evaluation.factors import FactorTable
 from amortized.evaluation.features import FeatureSpace, feature_space
 from amortized.evaluation.gaps import Gaps, gaps
+from amortized.evaluation.importance import evaluate
 from amortized.evaluation.interpolation import Smoothness, smoothness
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.probes import Probes, probes
