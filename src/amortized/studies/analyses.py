@@ -7,7 +7,7 @@ samples), what takes as long. It is right within an analysis, and between them g
 from collections.abc import Callable, Sequence
 
 from amortized.errors import InputError, nearest
-from amortized.evaluation import annealed, bidirectional, calibration, gaps, quadrature
+from amortized.evaluation import Finding, annealed, bidirectional, calibration, gaps, quadrature
 from amortized.evaluation import activity as measure_activity
 from amortized.evaluation import baselines as fit_baselines
 from amortized.evaluation import surgery as divide_rate
@@ -25,7 +25,7 @@ def evidence(material: Material) -> Step:
     few, most, count = min(100, material.samples), material.samples, material.count
     sizes = [(data, few) for data in grow(64, count)] + [(count, samples) for samples in grow(few, most)[1:]]
 
-    def run(options, advance):
+    def run(options, advance) -> Finding:
         batches = material.whole() if options["data"] == count else material.part(options["data"])
         return material.evidence_of(batches, options["samples"], advance)
 
@@ -38,7 +38,7 @@ def baselines(material: Material) -> Step:
     rows = material.train_count
     sizes = {min(most, rows): min(data, material.count) for most, data in ((500, 200), (2000, 1000), (10_000, 10_000))}
 
-    def run(options, advance):
+    def run(options, advance) -> Finding:
         data, few = options["data"], min(100, material.samples)
         part = material.part(data)
         log_px = material.log_px(data)
@@ -56,7 +56,7 @@ def baselines(material: Material) -> Step:
 def surgery(material: Material) -> Step:
     """The parts of the rate, the units in use, and what the decoder makes of them."""
 
-    def run(options, advance):
+    def run(options, advance) -> Finding:
         part, how = material.part(options["data"]), {"samples": options["samples"], "seed": material.seed, "split": material.name}
         activity = measure_activity(material.model, part, progress=advance, **how)
         try:
@@ -73,7 +73,7 @@ def annealing(material: Material) -> Step:
     material.check_space("annealed importance sampling")
     chains, steps = 16, 250
 
-    def run(options, advance):
+    def run(options, advance) -> Finding:
         part = material.part(options["data"])
         how = {"chains": options["chains"], "steps": options["steps"], "seed": material.seed, "progress": advance}
         both = bidirectional(material.model, part, **how)
@@ -83,9 +83,7 @@ def annealing(material: Material) -> Step:
         return Together((found, *agreement, both))
 
     sizes = [data for data in (4, 16, 32, 100, 300, 1000) if data < material.count] or [material.count]
-    made = [
-        Size(3.0 * BACKWARD * 2 * data * chains * steps, {"data": data, "chains": chains, "steps": steps}) for data in sizes
-    ]
+    made = [Size(3.0 * BACKWARD * 2 * data * chains * steps, {"data": data, "chains": chains, "steps": steps}) for data in sizes]
     return Step("annealing", "log p(x) from both sides, by annealed importance sampling", made, run, min(2, len(made) - 1), 2.0)
 
 
@@ -93,7 +91,7 @@ def where_the_nats_go(material: Material) -> Step:
     """The approximation and the amortization gap, of data and of training data."""
     material.check_space("a posterior fitted to each datum")
 
-    def run(options, advance):
+    def run(options, advance) -> Finding:
         how = {"samples": options["samples"], "steps": options["steps"], "seed": material.seed, "progress": advance}
         found = gaps(material.model, material.part(options["data"]), split=material.name, **how)
         try:
@@ -103,16 +101,14 @@ def where_the_nats_go(material: Material) -> Step:
         return Together((found, Generalization(found, train))) if material.name != "train" else found
 
     sizes = [data for data in (8, 20, 50, 100) if data < material.count] or [material.count]
-    made = [
-        Size(2.0 * BACKWARD * data * 20_000, {"data": data, "steps": 1000, "samples": 1000}) for data in sizes
-    ]
+    made = [Size(2.0 * BACKWARD * data * 20_000, {"data": data, "steps": 1000, "samples": 1000}) for data in sizes]
     return Step("gaps", "Where the nats go between log p(x) and the ELBO", made, run, min(1, len(made) - 1), 2.0)
 
 
 def calibrate(material: Material) -> Step:
     """Whether q is the posterior, of data that the model makes."""
 
-    def run(options, advance):
+    def run(options, advance) -> Finding:
         given = material.part(min(1000, material.count))
         how = {"simulations": options["simulations"], "draws": options["draws"], "seed": material.seed, "progress": advance}
         return calibration(material.model, given, **how)
@@ -127,7 +123,7 @@ def integrate(material: Material) -> Step:
     if material.latents > 2:
         raise InputError(f"quadrature is for latents of 1 or 2 entries, and this model's have {material.latents}.")
 
-    def run(options, advance):
+    def run(options, advance) -> Finding:
         part = material.part(options["data"])
         return quadrature(material.model, part, split=material.name, seed=material.seed, progress=advance)
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from amortized import tasks
-from amortized.errors import InputError
-from amortized.evaluation import Evidence, evaluate
+from amortized.evaluation import Evidence, Joint, evaluate
 from amortized.reading import Reading, read
 from amortized.seeds import derive_seed
 from amortized.studies.budget import Advance
@@ -60,6 +59,20 @@ class Material:
         with torch.no_grad():
             return self.model.posterior(self.first).event_shape.numel()
 
+    @property
+    def train_count(self) -> int:
+        """How many training data the run has.
+
+        Raises:
+            InputError: They are not there.
+        """
+        return read(self.run, None, "train").count
+
+    def check_space(self, method: str) -> None:
+        """Refuse a model in whose latent space nothing can move."""
+        with torch.no_grad():
+            Joint.of(self.model, self.first, method=method)
+
     def whole(self) -> Iterable[Batch]:
         """All data, in their order."""
         return read(self.run, self.data, self.split).batches
@@ -108,9 +121,3 @@ class Material:
     def _places(self, total: int, count: int) -> Tensor:
         order = torch.randperm(total, generator=torch.Generator().manual_seed(derive_seed(self.seed, "part", total)))
         return order[:count].sort().values
-
-
-def check_labels(batches: list[Batch], what: str) -> None:
-    """Refuse data without labels."""
-    if any(batch.labels is None for batch in batches):
-        raise InputError(f"{what} need labels, and these data have none; name their column or array with data.labels in fit.")
