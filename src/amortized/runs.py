@@ -69,6 +69,7 @@ class Run:
         *,
         split: str = "test",
         samples: int = 1000,
+        target_stderr: float | None = None,
         budget: str | float | None = None,
         only: Sequence[str] | str | None = None,
         seed: int = 0,
@@ -85,6 +86,7 @@ class Run:
             data: Other data than those of the run: anything that `fit` takes; used whole, unless they bring splits.
             split: "train", "valid" or "test", of the run's own data or of data that bring splits.
             samples: Posterior samples per datum of the evidence.
+            target_stderr: The Monte Carlo standard error that each log p(x) is to have, nats: samples are doubled until then.
             budget: The time for it, such as "2m", "90s" or a number of seconds; None for all in the usual sizes.
             only: The names of some of the analyses (`amortized.studies.ANALYSES`); None for all that the model and data allow.
             seed: Of all that is random.
@@ -99,8 +101,8 @@ class Run:
         """
         from amortized.studies import evaluate_run
 
-        how: dict[str, Any] = {"samples": samples, "seed": seed, "precision": precision, "factors": factors}
-        return evaluate_run(self, data, split=split, budget=budget, only=only, show=show, **how)
+        how: dict[str, Any] = {"samples": samples, "target_stderr": target_stderr, "seed": seed, "precision": precision}
+        return evaluate_run(self, data, split=split, budget=budget, only=only, factors=factors, show=show, **how)
 
     def evidence(
         self,
@@ -108,6 +110,7 @@ class Run:
         *,
         split: str = "test",
         samples: int = 1000,
+        target_stderr: float | None = None,
         seed: int = 0,
         precision: Literal["32", "bf16"] = "32",
         progress: Any = None,
@@ -118,6 +121,7 @@ class Run:
             data: Other data than those of the run: anything that `fit` takes; used whole, unless they bring splits.
             split: "train", "valid" or "test", of the run's own data or of data that bring splits.
             samples: Posterior samples per datum.
+            target_stderr: As in `evaluate`.
             seed: Of the posterior samples.
             precision: "bf16" computes the networks' products in it, which is faster where the device has units for that.
             progress: Called with the number of data done, after each chunk.
@@ -131,8 +135,8 @@ class Run:
         first = list(islice(batches := iter(batches), 1))
         is_discrete = any(tasks.is_discrete(self.model, batch) for batch in first)
         dimensions, batches = self.model.event_shape.numel() if is_discrete else None, chain(first, batches)
-        how: dict[str, Any] = {"samples": samples, "seed": seed, "precision": precision, "progress": progress}
-        evidence = evaluate(self.model, batches, split=name, dimensions=dimensions, **how)
+        how: dict[str, Any] = {"samples": samples, "target_stderr": target_stderr, "seed": seed, "precision": precision}
+        evidence = evaluate(self.model, batches, split=name, dimensions=dimensions, progress=progress, **how)
         self.metrics[name] = {key: asdict(metric) for key, metric in evidence.metrics.items()}
         if self.folder is not None and is_first():
             self.folder.write_metrics({name: self.metrics[name]})

@@ -17,6 +17,7 @@ def evaluate(
     /,
     *,
     samples: Count = 1000,
+    target_stderr: float | None = None,
     budget: str | None = None,
     only: Annotated[str, Parameter(negative=())] | None = None,
     split: SplitName = "test",
@@ -34,6 +35,7 @@ def evaluate(
         run: The run folder.
         data: Other data than the run's own.
         samples: Posterior samples per datum of the evidence.
+        target_stderr: The Monte Carlo standard error that each log p(x) is to have, in nats; samples are doubled until then.
         budget: The time for it, such as 90s or 2m; by default as long as the usual sizes take.
         only: Some of the analyses, with commas between them: evidence, baselines, surgery, annealing, gaps, calibration,
             quadrature, representation, disentanglement, sample-quality, interpolation.
@@ -50,10 +52,17 @@ def evaluate(
     fabric = prepare(Settings(accelerator=accelerator, devices=devices))
     loaded = load_run(run, device=fabric.device)
     asked = None if only is None else [name.strip() for name in only.split(",")]
-    how: dict[str, Any] = {"samples": samples, "budget": budget, "only": asked, "factors": factors, "seed": seed}
+    how: dict[str, Any] = {
+        "samples": samples,
+        "target_stderr": target_stderr,
+        "budget": budget,
+        "only": asked,
+        "factors": factors,
+        "seed": seed,
+    }
     start(fabric)  # the other processes begin only when the run can be read
     with showing(shown=fabric.is_global_zero) as show:
-        made = loaded.evaluate(data, split=split, precision=precision, show=show, **how)
+        made = loaded.evaluate(data, split=split, factors=factors, seed=seed, precision=precision, show=show, **how)
     if fabric.is_global_zero:
         print(f"{made.split} split, {made.data:,} data, {made.seconds:.1f} s. Wrote {run / 'metrics.json'}.")
 

@@ -109,7 +109,7 @@ def error_name(name: str, which: str = "stderr") -> str:
 
 def in_digits(value: float, stderr: float | None = None) -> str:
     """A number with its standard error, in two digits of that; four digits where there is none."""
-    if stderr is None or not 0 < stderr < math.inf:
+    if stderr is None or not 1e-9 * abs(value) < stderr < math.inf:
         return f"{value:,.4f}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.3g}"
     decimals = min(max(1 - math.floor(math.log10(stderr)), 0), 6)
     return f"{value:,.{decimals}f} ± {stderr:,.{decimals}f}"

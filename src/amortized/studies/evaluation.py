@@ -99,6 +99,7 @@ def evaluate_run(
     *,
     split: str = "test",
     samples: int = 1000,
+    target_stderr: float | None = None,
     budget: str | float | None = None,
     only: Sequence[str] | str | None = None,
     seed: int = 0,
@@ -112,9 +113,10 @@ def evaluate_run(
         raise InputError(f"a budget needs one process, and there are {world()}; leave out the budget, or --devices.")
     budgeted, began = Budget(limit), time.monotonic()
     reading = read(run, data, split)
-    keeper = Keeper(run.path, reading.name, _identity(run, reading, seed, precision))
+    keeper = Keeper(run.path, reading.name, _identity(run, reading, seed, precision, target_stderr))
     kept = keeper.read()
-    material = Material(run, data, split, reading, samples=samples, seed=seed, precision=precision, factors=factors)
+    how: dict[str, Any] = {"target_stderr": target_stderr, "seed": seed, "precision": precision, "factors": factors}
+    material = Material(run, data, split, reading, samples=samples, **how)
     steps, left_out = make_steps(material, only)
     made = Evaluation(reading.name, reading.count, {}, left_out, {step.name: step.title for step in steps})
     for step, done in carry_out(steps, budgeted, kept, lambda step: show.begin(step) if show else None):
@@ -135,11 +137,11 @@ def evaluate_run(
     return replace(made, seconds=time.monotonic() - began)
 
 
-def _identity(run: "Run", reading: Reading, seed: int, precision: str) -> str:
+def _identity(run: "Run", reading: Reading, *how: Any) -> str:
     """Of what a finding depends on besides its size; a run that is not in a folder keeps nothing."""
     if run.folder is None:
         return ""
-    return identify(run.folder.weights, reading.whole.fingerprint, reading.name, reading.count, seed, precision)
+    return identify(run.folder.weights, reading.whole.fingerprint, reading.name, reading.count, *how)
 
 
 def _write(run: "Run", split: str, keeper: Keeper, step: Step, done: Done) -> None:

@@ -29,6 +29,7 @@ class Material:
         split: Which part of them.
         reading: What was found under that name.
         samples: Posterior samples per datum of the evidence.
+        target_stderr: The Monte Carlo standard error that the log p(x) of each datum is to have.
         seed: Of all that is random.
         precision: Of the networks' products of the evidence.
         factors: The true factors of the data, or the name of their array.
@@ -39,10 +40,21 @@ class Material:
     """
 
     def __init__(
-        self, run: "Run", data: Any, split: str, reading: Reading, *, samples: int, seed: int, precision: str, factors: Any = None
+        self,
+        run: "Run",
+        data: Any,
+        split: str,
+        reading: Reading,
+        *,
+        samples: int,
+        target_stderr: float | None = None,
+        seed: int = 0,
+        precision: str = "32",
+        factors: Any = None,
     ):
         self.run, self.data, self.split, self.reading = run, data, split, reading
-        self.samples, self.seed, self.precision, self.factors = samples, seed, precision, factors
+        self.samples, self.target_stderr, self.seed = samples, target_stderr, seed
+        self.precision, self.factors = precision, factors
         self.model, self.count = run.model, reading.count
         self.first = next(iter(read(run, data, split).batches)).rows(slice(1))
         self.evidence: Evidence | None = None
@@ -100,6 +112,8 @@ class Material:
         if tasks.is_discrete(model, self.first):
             dimensions = model.event_shape.numel()
         how: dict[str, Any] = {"seed": self.seed, "precision": self.precision, "progress": advance}
+        if samples == self.samples:
+            how["target_stderr"] = self.target_stderr
         return evaluate(model, batches, samples=samples, split=self.name, dimensions=dimensions, **how)
 
     def log_px(self, count: int) -> Tensor | None:
