@@ -64,7 +64,7 @@ def surgery(material: Material) -> Step:
         except InputError as error:  # a posterior without a density still has units that are in use or not
             return Together((activity,), (str(error),))
 
-    made = [Size(10.0 * data * (1 + data / 100), {"data": data, "samples": 10}) for data in grow(64, min(1000, material.count))]
+    made = [Size(10.0 * data * (1 + data / 100), {"data": data, "samples": 10}) for data in grow(64, min(2000, material.count))]
     return Step("surgery", "Where the rate goes, and the units in use", made, run)
 
 
