@@ -22,6 +22,12 @@ SMALL: dict[str, Any] = {"latent_dim": 2, "model.network.hidden": [8], "batch_si
 WORDS = ["--latent-dim", "2", "--model.network.hidden", "[8]", "--batch-size", "16", "--quiet", "--epochs"]
 
 
+@pytest.fixture(autouse=True)
+def _no_picture(monkeypatch):
+    """Drawing takes longer than fitting so little."""
+    monkeypatch.setattr(running, "write_rate_distortion", lambda path, rows, options: False)
+
+
 @pytest.fixture
 def x() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
@@ -67,7 +73,8 @@ def test_a_larger_weight_of_the_kl_gives_a_smaller_rate(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_files_hold_what_the_record_holds(file: Path, tmp_path: Path):
+def test_the_files_hold_what_the_record_holds(file: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(running, "write_rate_distortion", write_rate_distortion)
     found = am.sweep(file, over={"objective.beta": [0.5, 2]}, out=tmp_path / "out", samples=7, split="valid", **SMALL)
     record = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert (record["split"], record["samples"]) == ("valid", 7)
