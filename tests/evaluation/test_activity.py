@@ -101,6 +101,15 @@ def test_a_posterior_that_is_the_prior_is_called_collapsed_with_no_active_unit()
     assert surgery(model, [data(50)]).metrics["mutual_information_nats"].value == pytest.approx(0, abs=1e-12)
 
 
+def test_a_rate_that_does_not_vary_with_the_data_is_no_activity_and_both_readings_of_it_are_named():
+    found = activity(by_hand([0.0, 0.0], scale=0.01), [data()])
+    assert found.rate is not None
+    assert found.rate.mean() > 7
+    assert found.collapsed
+    assert "A rate without an active unit" in str(found)
+    assert "A rate without" not in str(activity(by_hand([0.0, 0.0], scale=1.0), [data()]))
+
+
 def test_a_model_that_is_trained_against_a_decoder_without_the_latent_collapses():
     """The ELBO's own maximum: with weights of z at zero, and held there, every unit goes to the prior."""
     torch.manual_seed(0)

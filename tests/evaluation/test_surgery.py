@@ -142,6 +142,17 @@ def sample_gaussian(covariance, n, seed):
     return noise @ torch.linalg.cholesky(covariance).T
 
 
+def test_the_marginals_of_a_correlated_gaussian_are_those_of_its_covariance():
+    tril = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.2, 0.0], [-2.0, 1.0, 0.5]], dtype=double)
+    q = MultivariateNormal(torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=double), scale_tril=tril)
+    z = torch.randn(5, 3, generator=torch.Generator().manual_seed(1), dtype=double)
+    joint, each = aggregate.Components.of(q).score(z)
+    assert each is not None
+    expected = Normal(q.mean, (tril @ tril.T).diagonal().sqrt()).log_prob(z[:, None])
+    torch.testing.assert_close(each.transpose(1, 2), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(joint, q.log_prob(z[:, None]), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("angle", [0.0, math.pi / 6])
 def test_a_factorized_aggregate_has_no_total_correlation_and_a_rotated_one_that_of_its_gaussian(aggregate_model, angle):
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=double)

@@ -15,10 +15,17 @@ from amortized import InputError
 from amortized.cli import main
 from amortized.cli.studies import values_of
 from amortized.report.rate_distortion_figure import write_rate_distortion
+from amortized.sweeping import running
 from amortized.training.loop import Loop
 
 SMALL: dict[str, Any] = {"latent_dim": 2, "model.network.hidden": [8], "batch_size": 16, "epochs": 1, "quiet": True}
 WORDS = ["--latent-dim", "2", "--model.network.hidden", "[8]", "--batch-size", "16", "--quiet", "--epochs"]
+
+
+@pytest.fixture(autouse=True)
+def _no_picture(monkeypatch):
+    """Drawing takes longer than fitting so little."""
+    monkeypatch.setattr(running, "write_rate_distortion", lambda path, rows, options: False)
 
 
 @pytest.fixture
@@ -66,7 +73,8 @@ def test_a_larger_weight_of_the_kl_gives_a_smaller_rate(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_files_hold_what_the_record_holds(file: Path, tmp_path: Path):
+def test_the_files_hold_what_the_record_holds(file: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(running, "write_rate_distortion", write_rate_distortion)
     found = am.sweep(file, over={"objective.beta": [0.5, 2]}, out=tmp_path / "out", samples=7, split="valid", **SMALL)
     record = json.loads((tmp_path / "out" / "sweep.json").read_text())
     assert (record["split"], record["samples"]) == ("valid", 7)
@@ -86,6 +94,24 @@ def test_what_is_finished_is_kept_to_the_byte_and_new_values_are_added(file: Pat
     assert contents(tmp_path / "out" / "beta=0.5") == before
     assert [point.name for point in second.points] == ["beta=0.5", "beta=1.0", "beta=2.0"]
     assert [second.points[0], second.points[2]] == list(first.points)
+    assert am.sweep(file, over={"objective.beta": [0.5, 1, 2]}, out=tmp_path / "out", **SMALL).points == second.points
+
+
+def test_a_point_that_fails_takes_none_of_the_finished_ones_with_it(file: Path, tmp_path: Path, monkeypatch):
+    am.sweep(file, over={"objective.beta": [0.5]}, out=tmp_path / "out", **SMALL)
+    before, fit = contents(tmp_path / "out" / "beta=0.5"), running.fit
+
+    def failing(data, *, out=None, **given):
+        if "beta=8.0" in str(out):
+            raise KeyboardInterrupt
+        return fit(data, out=out, **given)
+
+    monkeypatch.setattr(running, "fit", failing)
+    with pytest.raises(KeyboardInterrupt):
+        am.sweep(file, over={"objective.beta": [4, 8, 0.5]}, out=tmp_path / "out", **SMALL)
+    points = json.loads((tmp_path / "out" / "sweep.json").read_text())["points"]
+    assert [point["name"] for point in points] == ["beta=4.0", "beta=0.5"]
+    assert contents(tmp_path / "out" / "beta=0.5") == before
 
 
 def test_a_sweep_that_a_signal_stopped_goes_on_to_the_same_numbers(file: Path, tmp_path: Path, monkeypatch, capsys):

@@ -106,6 +106,11 @@ class Activity:
         units, active = len(self.variance), int(self.active.sum())
         if self.collapsed:
             notes.append(f"Posterior collapse: {self._collapse}; {REMEDIES}.")
+            if active == 0 and self.rate is not None and float(self.rate.mean()) >= NOTHING_NATS:
+                notes.append(
+                    "A rate without an active unit is spent on what does not vary with x, unless the latent's scale is far below"
+                    " 1: then give a smaller threshold."
+                )
         elif active < units:
             notes.append(
                 f"{active} of {units} latent units are active: the means of the others vary over the data by no more than"

@@ -57,25 +57,26 @@ def sweep(
     """
     plans = planned(data, over, recipe, config, samples, split, options)
     folder = None if out is None else Path(out)
-    done = {} if folder is None else kept(folder, plans, samples, split)
+    known = {} if folder is None else kept(folder, plans, samples, split)
     given = None if isinstance(data, str | os.PathLike) else data
-    points: list[Point] = []
-    made = Sweep((), len(plans), split, samples, folder)
+    made = Sweep(_in_order(plans, known), len(plans), split, samples, folder)
     for number, each in enumerate(plans, start=1):
-        point = done.get(each.name)
         if not quiet:
-            print(f"Point {number} of {len(plans)}: {each.name}{' is finished' if point else ''}")
-        if point is None:
+            print(f"Point {number} of {len(plans)}: {each.name}{' is finished' if each.name in known else ''}")
+        if each.name not in known:
             run = _run(each, given, folder, quiet)
             if not run.finished:
                 assert run.outcome is not None
                 return replace(made, signal=run.outcome.signal)
-            point = _point(each, run, samples, split)
-        points.append(point)
-        made = replace(made, points=tuple(points))
-        if folder is not None and (each.name not in done or made.finished):
-            made = _write(made, folder)
-    return made
+            known[each.name] = _point(each, run, samples, split)
+            made = replace(made, points=_in_order(plans, known))
+            if folder is not None:
+                made = _write(made, folder)
+    return made if folder is None else _write(made, folder)
+
+
+def _in_order(plans: Sequence[Planned], known: Mapping[str, Point]) -> tuple[Point, ...]:
+    return tuple(known[each.name] for each in plans if each.name in known)
 
 
 def _run(each: Planned, data: Any, folder: Path | None, quiet: bool) -> Run:
