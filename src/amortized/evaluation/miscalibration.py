@@ -41,10 +41,8 @@ KINDS = {
     "shape": "has the wrong shape",
 }
 
-RICHER = "try a richer posterior, such as 'full-gaussian' or a flow"
-BETTER = "train the encoder longer, or a larger one, on more data"
-
-REMEDIES = {"narrow": RICHER, "wide": BETTER, "low": BETTER, "high": BETTER, "shape": RICHER}
+RICHER = "Try a richer family of posteriors, for real latents 'full-gaussian' or a flow."
+BETTER = "Try a longer training of the encoder, a larger one, or more data."
 
 
 def sentences(found: "Calibration") -> list[str]:
@@ -55,13 +53,13 @@ def sentences(found: "Calibration") -> list[str]:
     if of_log_px:
         notes.append(_about_log_px(found, of_z))
     elif of_log_joint and not any(of_z):
-        notes.append(f"log p(x, z) alone is not calibrated: q errs in how entries go together; {RICHER}.")
-    if not any(alarms):
-        notes = [_about_nothing(found)]
+        notes.append("log p(x, z) alone is not calibrated: q errs in how entries go together.")
+    notes.append(_remedy(found, of_z) if any(alarms) else _about_nothing(found))
     if found.draws < FEWEST_DRAWS:
         few = f"Ranks among {found.draws:,} draws hardly tell a posterior that is too narrow from one that is too wide; take 99."
         notes.append(few)
-    return [*notes, "All of this is about data that the model made; on yours q may be better or worse, as far as they differ."]
+    about = "All of this is about data that the model made: on yours, the like of which the encoder has seen, q may be better."
+    return [*notes, about]
 
 
 def _about_entries(found: "Calibration", alarms: Sequence[bool]) -> list[str]:
@@ -71,13 +69,17 @@ def _about_entries(found: "Calibration", alarms: Sequence[bool]) -> list[str]:
         entries = [entry for entry, alarm in enumerate(alarms) if alarm and kinds[entry] == kind]
         if entries:
             held = float(covered(found.z_ranks[:, entries], found.draws, 0.9).mean())
-            # A narrow q in the right place explains the data better than the posterior does: it is beside it where it does not.
-            remedy = BETTER if _mean_rank(found) > 0.5 else REMEDIES[kind]
             notes.append(
                 f"q(z|x) {words} in {len(entries)} of {len(alarms)} entries of z ({_listed(entries)}): its 90% intervals hold"
-                f" {held:.0%} of the latents there; {remedy}."
+                f" {held:.0%} of the latents there."
             )
     return notes
+
+
+def _remedy(found: "Calibration", of_z: Sequence[bool]) -> str:
+    """A q that is too narrow in the right place explains the data better than the posterior does, one that is beside it worse."""
+    is_beside = any(of_z) and _mean_rank(found) > 0.5
+    return BETTER if is_beside or found.data_share < IGNORANT else RICHER
 
 
 def _kinds(ranks: Tensor, draws: int) -> list[str]:
@@ -96,18 +98,18 @@ def _about_log_px(found: "Calibration", of_z: Sequence[bool]) -> str:
     if kind == "high":
         return (
             f"Draws of q explain the data better than the latents that made them ({rank_is}): q keeps to the best explanations,"
-            f" and leaves out others that are as true; {RICHER}."
+            " and leaves out others that are as true."
         )
     often = {"narrow": "lowest or highest too often", "wide": "in the middle too often"}.get(kind, "not uniform")
-    return f"The rank of log p(x|z) among draws of q is {often}: q is wrong in what the data depend on; {RICHER}."
+    return f"The rank of log p(x|z) among draws of q is {often}: q is wrong in what the data depend on."
 
 
 def _why_worse(found: "Calibration", of_z: Sequence[bool]) -> str:
     if found.data_share < IGNORANT:
-        return f"q ignores the data, as the prior does; {BETTER}"
+        return "q ignores the data, as the prior does"
     if of_z and not any(of_z):
-        return f"each entry of z by itself is calibrated, and q errs in how they go together; {RICHER}"
-    return f"q lies beside them, or is wider than it need be; {BETTER}"
+        return "each entry of z by itself is calibrated, and q errs in how they go together"
+    return "q lies beside them, or is wider than it need be"
 
 
 def _about_nothing(found: "Calibration") -> str:
