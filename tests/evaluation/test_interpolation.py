@@ -216,9 +216,11 @@ def test_classes_go_through_their_modes_by_jumps():
 def test_a_sphere_takes_spherical_paths_and_discrete_values_none():
     sphere = VAE(priors.Uniform(3, "sphere"), posteriors.VonMisesFisher(MLP(5, [8]), 3), likelihoods.Bernoulli(MLP(3, [8]), 5))
     x = (noise(20, 5) > 0).float()
-    assert value(smoothness(sphere, [x], path="spherical"), "path_ratio") >= 1
+    found = smoothness(sphere, [x])
+    assert found.path == "spherical"
+    assert value(found, "path_ratio") >= 1
     with pytest.raises(InputError, match="take the path 'spherical' on a sphere"):
-        smoothness(sphere, [x])
+        smoothness(sphere, [x], path="linear")
     bits = VAE(priors.Uniform(6, "binary"), posteriors.Bernoulli(MLP(5, [8]), 6), likelihoods.Bernoulli(MLP(6, [8]), 5))
     with pytest.raises(InputError, match="between discrete values there is none"):
         smoothness(bits, [noise(20, 5).float()])
@@ -231,6 +233,7 @@ def test_the_metrics_name_their_split_and_the_notes_the_feature_space(linear_gau
     assert set(found.metrics) == expected | {SHARE + "log_prior_excess_nats", SHARE + "log_prior_excess_stderr_nats"}
     assert {metric.split for metric in found.metrics.values()} == {"valid"}
     assert "'columns-5'" in str(found)
+    assert found.path == "linear"
     assert found.spread == pytest.approx(2 * 20 / 19)  # twice the variance, of which the space makes the biased one 1
 
 

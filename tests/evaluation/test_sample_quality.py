@@ -66,6 +66,27 @@ def test_another_model_is_clearly_worse_and_the_notes_say_how(linear_gaussian):
     assert "parts of the data are never sampled" in str(found)
 
 
+def test_each_shortfall_is_named_by_what_it_means():
+    real, training = noise(300, 3), noise(300, 3, seed=1)
+
+    def said(draw):
+        return " ".join(quality(draw, [real], reference=[training]).notes)
+
+    narrow, wide, half = (
+        said(draw)
+        for draw in (
+            lambda n, context, mean: 0.3 * torch.randn(n, 3),
+            lambda n, context, mean: 4 * torch.randn(n, 3),
+            lambda n, context, mean: torch.randn(n, 3) * torch.tensor([1.0, 1.0, 0.1]),
+        )
+    )
+    assert "samples vary less than data do" in narrow
+    assert "samples are unlike any data" not in narrow
+    assert "samples are unlike any data" in wide
+    assert "samples vary less than data do" not in wide
+    assert "parts of the data are never sampled" in half
+
+
 def test_a_model_that_copies_its_training_data_is_found_out():
     real, training = noise(200, 3), noise(300, 3, seed=1)
     copied = quality(lambda n, context, mean: training[:n] + 1e-3 * torch.randn(n, 3), [real], reference=[training])

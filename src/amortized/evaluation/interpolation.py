@@ -122,7 +122,7 @@ def smoothness(
     *,
     pairs: int = 100,
     steps: int = 16,
-    path: Path = "linear",
+    path: Path | None = None,
     space: FeatureSpace | None = None,
     seed: int = 0,
     split: str = "test",
@@ -137,7 +137,7 @@ def smoothness(
         batches: The data.
         pairs: How many pairs, of which no two share a datum; as many as there are where the data are fewer.
         steps: Of each path. A datum's conditions are held along the path that begins at it.
-        path: "linear" or "spherical".
+        path: "linear" or "spherical"; None takes the linear one where it leads through values that the latent can have.
         space: The feature space; None chooses one by the data, and fits it on them.
         seed: Of the pairs.
         split: The name of the data, for the record.
@@ -149,7 +149,7 @@ def smoothness(
     for name, value, lowest in (("pairs", pairs, 1), ("steps", steps, 2)):
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
             raise InputError(f"{name} must be an integer of at least {lowest}; it is {value!r}.")
-    if path not in get_args(Path):
+    if path is not None and path not in get_args(Path):
         raise InputError(f"unknown path '{path}'; {nearest(path, get_args(Path))}")
     given = list(map(Batch.of, batches))
     if sum(map(len, given)) < 2:
@@ -162,11 +162,19 @@ def smoothness(
     begins, ends = (rows.to(data.x.device) for rows in order[: 2 * min(pairs, len(data) // 2)].reshape(2, -1))
     rows, found = max(1, rows_at_once(model, device_of(model)) // (steps + 1)), []
     with evaluating(model, seed, "interpolation"):
+        path = path or _fitting(model, data.rows(order[:2].to(data.x.device)))
         for begin, end in zip(begins.split(rows), ends.split(rows), strict=True):
             found.append(_measured(model, data.rows(begin), data.rows(end), steps, path, space))
             if progress is not None:
                 progress(2 * len(begin))
     return Smoothness(*map(torch.cat, zip(*found, strict=True)), steps=steps, path=path, space=space, spread=spread, split=split)
+
+
+def _fitting(model: Model, two: Batch) -> Path:
+    """The path that the space of the latent allows."""
+    q = model.posterior(two)
+    ends = representative(q)
+    return "linear" if in_support(q, ends.lerp(ends.flip(0), 0.5)) else "spherical"
 
 
 def _measured(model: Model, begin: Batch, end: Batch, steps: int, path: Path, space: FeatureSpace) -> tuple[Tensor, ...]:

@@ -107,6 +107,7 @@ class SampleQuality:
     def _shortfalls(self) -> list[str]:
         reasons = {
             "precision": "many samples are unlike any data; train longer, or fit the prior to where the data are encoded",
+            "recall": "samples vary less than data do; train longer, or try a lower beta",
             "coverage": "parts of the data are never sampled; try a more flexible prior, or a lower beta",
         }
         said = []
