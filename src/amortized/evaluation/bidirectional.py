@@ -4,8 +4,8 @@ r"""The evidence log p(x) from both sides, on data that the model draws itself.
 
 (Grosse et al. 2015, arXiv 1511.02543; Wu et al. 2017, arXiv 1611.04273, section 2.3). The weights w are those of annealed chains
 from the prior or q(z | x), and v those of chains back from an exact draw of p(z | x). There is one where x is the model's own:
-the z that x was drawn from. All K chains back begin at that one z; each v has the mean 1 / p(x), so their mean has it too, whatever
-they share. For real data no upper bound is known: the gap here tells how far off the same lower bound may be there.
+the z that x was drawn from. All K chains back begin at that one z; each v has the mean 1 / p(x), and so has the mean of them,
+whatever they share. For real data no upper bound is known: the gap here tells how far off the same lower bound may be there.
 """
 
 import math
