@@ -4,10 +4,10 @@ The whole line is mapped to (-1, 1), so that nothing is cut off, and no range ha
 
     z = c + s u / (1 - u^2),        dz/du = s (1 + u^2) / (1 - u^2)^2
 
-with center c and scale s of the prior: most of its mass lies in |u| < 0.9. A panel is a cube in u, with the product of Kronrod's
-rule of 15 points on each edge (Kronrod 1965; Piessens et al. 1983, QUADPACK, section 2.2.1), in which Gauss's rule of 7 is
-embedded. Their difference is the error of the poorer rule, and is claimed as that of the better one: it is far too great where
-the integrand is smooth, and right where it has kinks, as with networks of rectified units.
+with c the center of the prior and s three of its standard deviations, which are at |u| = 0.6. A panel is a cube in u, with the
+product of Kronrod's rule of 15 points on each edge (Kronrod 1965; Piessens et al. 1983, QUADPACK, section 2.2.1), in which
+Gauss's rule of 7 is embedded. Their difference is the error of the poorer rule, and is claimed as that of the better one: it is
+far too great where the integrand is smooth, and right where it has kinks, as with networks of rectified units.
 
 What is integrated are densities of a latent z, with p(x, z) in units of its greatest value so far:
 
@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from amortized.errors import InputError
 
 ABSCISSAE = (
     0.991455371120812639206854697526329,
@@ -48,7 +50,7 @@ GAUSS = (0.129484966168869693270611432679082, 0.27970539148927666790146777142378
          0.417959183673469387755102040816327)  # fmt: skip
 """Of the second, fourth, sixth and eighth abscissa."""
 
-PANELS = {1: 32, 2: 10}
+PANELS = {1: 64, 2: 10}
 """Of each edge, to begin with."""
 
 SHARE = 0.25
@@ -97,8 +99,11 @@ def integrate(densities: Densities, prior_draws: Tensor, draws: Tensor, *, toler
         draws: (n, D) draws from q(z | x).
         tolerance: The error at which to stop, nats.
         most_points: The number of points beyond which no panel is split.
+
+    Raises:
+        InputError: A density is not a number.
     """
-    center, scale = prior_draws.median(0).values, prior_draws.std(0).clamp(min=1e-8)
+    center, scale = prior_draws.median(0).values, 3 * prior_draws.std(0).clamp(min=1e-8)
     mesh = _Mesh(densities, center, scale)
     panels = _gathered(_start(len(center), draws.device), _to_unit(draws, center, scale))
     of_both, rescues = _to_unit(torch.cat((prior_draws, draws)), center, scale), 0
@@ -157,6 +162,10 @@ class _Mesh:
         z = self.center + self.scale * u / room
         volume = (self.scale * (1 + u.square()) / room.square() * panels.width[:, None, None]).prod(-1)
         log_joint, log_p, log_q = (value.reshape(u.shape[:-1]) for value in self.densities(z.flatten(0, 1)))
+        if log_joint.isnan().any():
+            raise InputError(
+                "quadrature met a density that is not a number; look for NaN in the data and in the model's parameters."
+            )
         self.points += volume.numel()
         self._rescale(float(log_joint.max()))
         joint, q = (log_joint - self.log_unit).exp(), log_q.exp()
