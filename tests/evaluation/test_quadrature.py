@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 from scipy.integrate import quad
+from torch import nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal, kl_divergence
 
 from amortized import VAE, Batch, Hierarchical, InputError, likelihoods, posteriors, priors
@@ -16,7 +17,7 @@ from amortized.networks import MLP, Context
 from amortized.networks import Categorical as Categories
 
 
-def network_model(latent_dim=1, entries=6, activation="tanh", posterior=posteriors.DiagonalGaussian) -> VAE:
+def network_model(latent_dim=1, entries=6, activation="tanh", posterior: type[nn.Module] = posteriors.DiagonalGaussian) -> VAE:
     """A decoder whose weights are large, so that posteriors have several modes."""
     torch.manual_seed(0)
     decoder = likelihoods.Bernoulli(MLP(latent_dim, [10, 10], activation=activation), entries)
@@ -197,7 +198,7 @@ def test_one_datum_has_no_error_over_data_and_progress_counts_all():
 
 def test_what_cannot_be_integrated_is_refused_with_what_works():
     broken = network_model()
-    torch.nn.init.constant_(broken.parts["likelihood"].head.output.bias, torch.nan)
+    nn.init.constant_(next(broken.parts["likelihood"].parameters()), torch.nan)
     with pytest.raises(InputError, match=r"a latent of 1 or 2 entries, and that of this model has 3; use importance sampling"):
         quadrature(network_model(3), [bits()])
     with pytest.raises(InputError, match="the test split has no data"):

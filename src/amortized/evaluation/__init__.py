@@ -15,9 +15,11 @@ from amortized.evaluation.importance import evaluate
 from amortized.evaluation.interpolation import Smoothness, smoothness
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.probes import Probes, probes
+from amortized.evaluation.quadrature import Quadrature, quadrature
 from amortized.evaluation.records import Finding, LogPx, Metric
 from amortized.evaluation.representations import Representations, representations
 from amortized.evaluation.sample_quality import SampleQuality, sample_quality
+from amortized.evaluation.splits import SplitGaps, gaps_by_split
 from amortized.evaluation.surgery import Surgery, surgery
 
 __all__ = [
@@ -37,9 +39,11 @@ __all__ = [
     "LogPx",
     "Metric",
     "Probes",
+    "Quadrature",
     "Representations",
     "SampleQuality",
     "Smoothness",
+    "SplitGaps",
     "Surgery",
     "activity",
     "annealed",
@@ -51,7 +55,9 @@ __all__ = [
     "evaluate",
     "feature_space",
     "gaps",
+    "gaps_by_split",
     "probes",
+    "quadrature",
     "representations",
     "sample_quality",
     "smoothness",

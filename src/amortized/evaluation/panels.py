@@ -250,7 +250,8 @@ def _rule(dimension: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]
     poorer[1::2] = half.new_tensor(GAUSS)
     nodes = torch.cat((-half, half[:-1].flip(0)))
     weights = [torch.cat((rule, rule[:-1].flip(0))) / 2 for rule in (half.new_tensor(KRONROD), poorer)]
-    return _product((nodes + 1) / 2, dimension), *(_product(rule, dimension).prod(-1) for rule in weights)
+    better, poorer = (_product(rule, dimension).prod(-1) for rule in weights)
+    return _product((nodes + 1) / 2, dimension), better, poorer
 
 
 def _product(values: Tensor, dimension: int) -> Tensor:

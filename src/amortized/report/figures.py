@@ -14,17 +14,20 @@ from amortized.errors import InputError
 from amortized.evaluation import Joint, quadrature
 from amortized.evaluation.quadrature import check_dimension, in_float64, log_densities
 from amortized.models.model import Model, device_of, evaluating
-from amortized.report.style import FILL, PALETTE, style
+from amortized.report.style import PALETTE, style
 from amortized.terms import Batch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-POINTS = {1: 801, 2: 161}
+POINTS = {1: 801, 2: 121}
 """Of the grid, on each edge."""
 
 HELD = (0.95, 0.5)
 """What a density's contours hold of its mass."""
+
+TOLERANCE = 0.01
+"""Of the quadrature, nats: what a title shows."""
 
 DRAWS = 1000
 COLUMNS = 4
@@ -55,7 +58,7 @@ def posterior_figure(model: Model, batch: Batch | Tensor, *, data: int = 8, seed
     with style() as mpl:
         exact = in_float64(model)
         batch = Batch.of(batch).rows(slice(0, data)).to(device_of(exact), torch.float64)
-        found = quadrature(exact, [batch], seed=seed)
+        found = quadrature(exact, [batch], tolerance=TOLERANCE, seed=seed)
         n = len(found.log_px)
         columns, rows = min(n, COLUMNS), math.ceil(n / COLUMNS)
         figure = mpl.figure.Figure(figsize=(SIZE * columns, SIZE * rows + 0.4), layout="constrained")
@@ -99,8 +102,8 @@ def _draw_curves(ax: Any, edges: list[Tensor], posterior: Tensor, q: Tensor) -> 
 
 def _draw_contours(ax: Any, edges: list[Tensor], posterior: Tensor, q: Tensor) -> None:
     first, second = (edge.numpy() for edge in edges)
-    levels = [*_levels(posterior), float(posterior.max()) * 1.001]
-    ax.contourf(first, second, posterior.T.numpy(), levels=levels, cmap=FILL, vmin=-levels[1], vmax=1.5 * levels[1])
+    for level in _levels(posterior):
+        ax.contourf(first, second, posterior.T.numpy(), levels=[level, torch.inf], colors=PALETTE[0], alpha=0.35)
     ax.contour(first, second, q.T.numpy(), levels=_levels(q), colors=PALETTE[1], linewidths=1.2)
     ax.set(xlabel="$z_1$", ylabel="$z_2$")
 

@@ -12,7 +12,6 @@ from typing import Any
 from amortized.errors import InputError
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
-FILL = "Blues"
 
 
 @contextmanager
@@ -31,7 +30,7 @@ def style() -> Iterator[ModuleType]:
         from cycler import cycler
     except ImportError as error:
         raise InputError("figures need matplotlib, which is not installed: pip install 'amortized[plots]'.") from error
-    settings: dict[str, Any] = {
+    settings: Any = {
         "axes.prop_cycle": cycler(color=PALETTE),
         "axes.spines.right": False,
         "axes.spines.top": False,
@@ -39,7 +38,7 @@ def style() -> Iterator[ModuleType]:
         "axes.labelsize": 9,
         "figure.dpi": 120,
         "font.size": 9,
-        "image.cmap": FILL,
+        "image.cmap": "Blues",
         "legend.frameon": False,
         "lines.linewidth": 1.5,
         "xtick.labelsize": 8,
