@@ -36,7 +36,7 @@ DRAWS = 16
 BLOCK = 20
 """Steps between two judgements."""
 
-RATE, DECAY, LEAST_RATE = 0.1, 0.5, 0.003
+RATE, DECAY, LEAST_RATE = 0.1, 0.3, 0.01
 """The step size of a datum: the first, its factor where a block gained nothing, and where the datum is settled."""
 
 GAIN, LOSS = 0.01, 1.0
@@ -255,12 +255,10 @@ class _Adam:
 
 
 def _pairs(dimension: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Which entries the couplings keep and move: the even and the odd ones, the first and the second half, and back."""
-    if dimension == 1:
-        return []
+    """Which entries the couplings keep and move: the even and the odd ones, and the other way round."""
     position = torch.arange(dimension, device=device)
-    halves = (position % 2 == 0, position % 2 == 1, position < dimension // 2, position >= dimension // 2)
-    return [(position[half], position[~half]) for half in halves]
+    even, odd = position[::2], position[1::2]
+    return [(even, odd), (odd, even)] if dimension > 1 else []
 
 
 def _log_normal(e: Tensor) -> Tensor:
