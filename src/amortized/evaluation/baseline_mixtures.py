@@ -67,6 +67,8 @@ def mixture(setting: Setting) -> Scored:
     if isinstance(measure, Levels):
         return _tabled(setting, measure)
     check_gaussian(setting)
+    if not (setting.train.is_complete and setting.test.is_complete):
+        raise NoBaseline("it is fitted to complete data, and entries of these are missing")
     varies = setting.train.varies()
     fixed = entry_log_px(measure, setting.train.entries(~varies), setting.test.entries(~varies)).sum(1)
     if not varies.any():
