@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ GAUSSIANS = ["gaussian", "ppca", "factor_analysis"]
 EVENT = (3, 2)
 
 
-def vae(likelihood=likelihoods.Bernoulli, **options):
+def vae(likelihood: Any = likelihoods.Bernoulli, **options):
     torch.manual_seed(0)
     width = 3 if options else 0
     posterior = posteriors.DiagonalGaussian(MLP(6, [], context_features=width), 2)
@@ -193,7 +194,7 @@ def test_the_progress_counts_the_data_after_each_baseline():
 
 def test_what_cannot_be_used_is_refused():
     x, model = draw(2), vae()
-    run = partial(baselines, model, [x], [x], latent_dim=2)
+    run: Any = partial(baselines, model, [x], [x], latent_dim=2)
     with pytest.raises(InputError, match="baseline 'mixtures' is unknown; did you mean 'mixture'"):
         run(only=["mixtures"])
     for name in ("latent_dim", "rows"):

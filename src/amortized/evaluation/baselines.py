@@ -186,7 +186,7 @@ def _verdict(name: str, gain: Tensor) -> str | None:
 
 
 def _outliers(name: str, log_px: Tensor) -> str | None:
-    """Whether the mean tells of the worst hundredth of the data rather than of all; theirs moves that of a Gaussian by 0.03 deviations."""
+    """The sentence on a mean that the worst hundredth of the data moves by a quarter deviation; in normal data, by 0.03."""
     number = len(log_px) // 100
     rest = log_px.sort().values[number:]
     if len(rest) < 2 or float(rest.mean() - log_px.mean()) <= float(rest.std()) / 4:
