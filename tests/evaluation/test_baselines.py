@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ GAUSSIANS = ["gaussian", "ppca", "factor_analysis"]
 EVENT = (3, 2)
 
 
-def vae(likelihood=likelihoods.Bernoulli, **options):
+def vae(likelihood: Any = likelihoods.Bernoulli, **options):
     torch.manual_seed(0)
     width = 3 if options else 0
     posterior = posteriors.DiagonalGaussian(MLP(6, [], context_features=width), 2)
@@ -107,6 +108,16 @@ def test_a_baseline_that_beats_the_model_or_equals_it_is_named():
     assert notes([1.0, 2.0, 3.0]) == []
 
 
+def test_a_mean_that_hangs_on_few_data_is_named():
+    log_px = torch.randn(200, generator=torch.Generator().manual_seed(0)).double()
+    assert Baselines({"gaussian": log_px}, frozenset(), None, None, 10).notes == []
+    assert Baselines({"uniform": torch.zeros(200)}, frozenset(), None, None, 10).notes == []
+    log_px[3] = -1_000
+    (note,) = Baselines({"gaussian": log_px}, frozenset(), None, None, 10).notes
+    assert "'gaussian' hangs on the worst 2 of the data" in note
+    assert f"it is {log_px.sort().values[2:].mean():.2f} nats" in note
+
+
 def test_one_datum_states_no_error_and_one_training_datum_fits_what_it_can():
     found = baselines(vae(), [draw(2, 1)], [draw(2, 1)], latent_dim=2, model_log_px=torch.tensor([-3.0]))
     assert set(found.log_px) == {"uniform", "independent"}
@@ -118,7 +129,13 @@ def test_one_datum_states_no_error_and_one_training_datum_fits_what_it_can():
 def test_missing_entries_are_left_out_where_that_is_possible():
     x = torch.where(torch.rand(60, *EVENT, generator=torch.Generator().manual_seed(1)) < 0.2, torch.nan, draw(2))
     found = baselines(vae(), [x], [x], latent_dim=2)
-    assert set(found.log_px) == {"uniform", "independent", "mixture"}
+    assert list(found.log_px) == NAMES
+    assert all(log_px.isfinite().all() for log_px in found.log_px.values())
+    real = torch.where(x.isnan(), torch.nan, fractions())
+    found = baselines(vae(likelihoods.Gaussian), [real], [real], latent_dim=2)
+    assert list(found.log_px) == NAMES[:-1]
+    assert "'mixture' is left out: it is fitted to complete data" in str(found)
+    found = baselines(vae(), [x], [x], latent_dim=2)
     observed = (~x.isnan()).flatten(1).sum(1).double()
     torch.testing.assert_close(found.log_px["uniform"], -math.log(2) * observed)
     assert found.metrics["baseline_uniform_bits_per_dim"].value == pytest.approx(1)
@@ -177,7 +194,7 @@ def test_the_progress_counts_the_data_after_each_baseline():
 
 def test_what_cannot_be_used_is_refused():
     x, model = draw(2), vae()
-    run = partial(baselines, model, [x], [x], latent_dim=2)
+    run: Any = partial(baselines, model, [x], [x], latent_dim=2)
     with pytest.raises(InputError, match="baseline 'mixtures' is unknown; did you mean 'mixture'"):
         run(only=["mixtures"])
     for name in ("latent_dim", "rows"):

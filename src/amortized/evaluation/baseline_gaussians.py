@@ -20,6 +20,9 @@ neither the fit nor the bound needs a draw of u.
 
 Entries that never vary in the training data would make S singular, and under dequantization cost 1/2 log(2 pi e / 12) = 0.18 nats
 each for what is known for certain. They are scored as in the independent baseline, and the Gaussian has the others.
+
+Where entries are missing, m and S are those of a full Gaussian fitted by EM (baseline_missing.py), which for PCA and factor
+analysis is near the maximum and not at it; the observed entries are scored by their marginal.
 """
 
 import math
@@ -31,13 +34,18 @@ import torch
 from torch import Tensor
 
 from amortized.evaluation.baseline_entries import FLOOR, entry_log_px
-from amortized.evaluation.baseline_rows import Counts, Levels, Relaxed
+from amortized.evaluation.baseline_missing import log_density_of_observed, moments_of_observed
+from amortized.evaluation.baseline_rows import Counts, Levels, Measure, Relaxed, Rows
 from amortized.evaluation.baseline_setting import LEAST_ROWS, NoBaseline, Scored, Setting, held_out
 
 SHRINKAGES = (0.0, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
 STEPS = 300
 TOLERANCE_NATS = 1e-3
 """Gain in the log-likelihood of a datum below which the EM algorithm of factor analysis stops."""
+
+MOST_WITH_HOLES = 128
+MOST_PRODUCTS = 2**31
+"""Data times entries cubed in a step of EM, where entries are missing: what one takes."""
 
 LEAST_RANDOMIZED = 200
 """From so many entries on, the singular values in factor analysis are computed by random projections."""
@@ -61,8 +69,10 @@ def factor_analysis(setting: Setting) -> Scored:
     return _score(setting, _by_factors)
 
 
-def log_density(y: Relaxed, mean: Tensor, covariance: Tensor) -> Tensor:
-    """(N,) the expected log-density of y, in the measure of x."""
+def log_density(y: Relaxed, observed: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
+    """(N,) the expected log-density of the observed entries of y, in the measure of x."""
+    if not observed.all():
+        return log_density_of_observed(y, observed, mean, covariance)
     factor = torch.linalg.cholesky(covariance)
     whitened = torch.linalg.solve_triangular(factor, (y.mean - mean).T, upper=False)
     inverse = torch.linalg.solve_triangular(factor, torch.eye(len(mean)).double(), upper=False)
@@ -71,8 +81,12 @@ def log_density(y: Relaxed, mean: Tensor, covariance: Tensor) -> Tensor:
     return -(whitened.square().sum(0) + spread) / 2 - log_normalizer + y.log_slope.sum(1)
 
 
-def moments(y: Relaxed) -> tuple[Tensor, Tensor]:
-    """The mean (D) and covariance (D, D) of the data, dequantization included."""
+def moments(measure: Measure, rows: Rows) -> tuple[Tensor, Tensor]:
+    """The maximum-likelihood mean (D) and covariance (D, D) of y."""
+    y = measure.relax(rows.x)
+    if not rows.is_complete:
+        number = max(LEAST_ROWS, MOST_PRODUCTS // rows.x.shape[1] ** 3)
+        return moments_of_observed(measure.relax(rows.x[:number]), rows.observed[:number])
     mean = y.mean.mean(0)
     centered = y.mean - mean
     return mean, centered.T @ centered / len(centered) + y.variance.mean(0).diag()
@@ -131,23 +145,21 @@ def _log_likelihood(covariance: Tensor, target: Tensor) -> float:
 
 
 def _shrunk(setting: Setting) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    fitted, chosen_by = held_out(setting.train)
-    relax = setting.measure.relax
-    shrinkage = _best_shrinkage(relax(fitted.x), relax(chosen_by.x))
-    mean, covariance = moments(relax(setting.train.x))
+    shrinkage = _best_shrinkage(setting.measure, *held_out(setting.train))
+    mean, covariance = moments(setting.measure, setting.train)
     note = f"The Gaussian's correlations are shrunk by {shrinkage:g}, chosen on a fifth of the training data."
     return mean, _shrink(covariance, shrinkage), (note,) if shrinkage else ()
 
 
-def _best_shrinkage(fitted: Relaxed, chosen_by: Relaxed) -> float:
-    mean, covariance = moments(fitted)
+def _best_shrinkage(measure: Measure, fitted: Rows, chosen_by: Rows) -> float:
+    mean, covariance = moments(measure, fitted)
     # an entry that varies in all of the rows need not do so in these
     covariance = covariance + (covariance.diagonal() == 0).double().diag() * FLOOR**2
     scores = {}
     for shrinkage in SHRINKAGES:
         shrunk = _shrink(covariance, shrinkage)
         if not torch.linalg.cholesky_ex(shrunk).info:
-            scores[shrinkage] = float(log_density(chosen_by, mean, shrunk).mean())
+            scores[shrinkage] = float(log_density(measure.relax(chosen_by.x), chosen_by.observed, mean, shrunk).mean())
     return max(scores, key=scores.__getitem__)
 
 
@@ -156,12 +168,12 @@ def _shrink(covariance: Tensor, shrinkage: float) -> Tensor:
 
 
 def _by_eigenvalues(setting: Setting) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    mean, covariance = moments(setting.measure.relax(setting.train.x))
+    mean, covariance = moments(setting.measure, setting.train)
     return mean, principal(covariance, min(setting.latent_dim, len(mean) - 1)), ()
 
 
 def _by_factors(setting: Setting) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    mean, covariance = moments(setting.measure.relax(setting.train.x))
+    mean, covariance = moments(setting.measure, setting.train)
     size = min(setting.latent_dim, len(mean) - 1)
     if not size:
         return mean, covariance.diagonal().diag(), ()
@@ -179,7 +191,8 @@ def _score(setting: Setting, fit: Fit) -> Scored:
     if not varies.any():
         return Scored(fixed)
     mean, covariance, notes = fit(replace(setting, train=train.entries(varies)))
-    value = log_density(measure.relax(test.entries(varies).x), mean, covariance)
+    scored = test.entries(varies)
+    value = log_density(measure.relax(scored.x), scored.observed, mean, covariance)
     return Scored(value + fixed, is_bound=measure.is_discrete, notes=notes)
 
 
@@ -194,7 +207,7 @@ def check_gaussian(setting: Setting) -> None:
         raise NoBaseline("the values are classes, which have no order that a Gaussian could use")
     if isinstance(measure, Counts) and measure.given_total:
         raise NoBaseline("p(x) is given the total of the counts, of which a Gaussian knows nothing")
-    if not all(part.is_complete for part in rows):
-        raise NoBaseline("it is fitted to complete data, and entries of these are missing")
+    if not all(part.is_complete for part in rows) and setting.train.x.shape[1] > MOST_WITH_HOLES:
+        raise NoBaseline(f"entries are missing, and with those it is fitted to data of at most {MOST_WITH_HOLES} entries")
     if len(setting.train) < LEAST_ROWS:
         raise NoBaseline(f"it needs at least {LEAST_ROWS} training data, and there are {len(setting.train)}")

@@ -48,6 +48,9 @@ BINS = 8
 MOST_CODES = 2**25
 """Entries of one-hot codes at once: 128 MiB in float32."""
 
+MOST_PRODUCTS = 2**30
+"""Codes times components: what a step of EM takes."""
+
 STARTS = 2
 STEPS = 100
 TOLERANCE = 1e-4
@@ -67,6 +70,8 @@ def mixture(setting: Setting) -> Scored:
     if isinstance(measure, Levels):
         return _tabled(setting, measure)
     check_gaussian(setting)
+    if not (setting.train.is_complete and setting.test.is_complete):
+        raise NoBaseline("it is fitted to complete data, and entries of these are missing")
     varies = setting.train.varies()
     fixed = entry_log_px(measure, setting.train.entries(~varies), setting.test.entries(~varies)).sum(1)
     if not varies.any():
@@ -83,7 +88,8 @@ def _tabled(setting: Setting, measure: Levels) -> Scored:
     train, test = (replace(rows, x=bins[rows.x.long()].double()) for rows in (setting.train, setting.test))
     count = int(bins.max()) + 1
     train = train[: max(1, MOST_CODES // (train.x.shape[1] * count))]
-    found = _choose(replace(setting, train=train, test=test), partial(fit_tables, count))
+    most = min(MOST_COMPONENTS, max(1, MOST_PRODUCTS // (train.x.numel() * count)))
+    found = _choose(replace(setting, train=train, test=test), partial(fit_tables, count), most)
     levels = level_log_probs(measure, setting.train)
     masses = torch.zeros(len(levels), count, dtype=levels.dtype).index_add(1, bins, levels.exp())
     within = (levels - masses.log()[:, bins]).gather(1, setting.test.x.long().T).T
@@ -102,11 +108,11 @@ def bins_of(measure: Levels, train: Rows) -> Tensor:
     return torch.tensor(bins)
 
 
-def _choose(setting: Setting, fit: Fit) -> Scored:
-    """The number of components by the held-out data, and then all of the training data."""
+def _choose(setting: Setting, fit: Fit, most: int = MOST_COMPONENTS) -> Scored:
+    """The number of components, up to `most`, by the held-out data, and then the fit to all of the training data."""
     fitted, chosen_by = held_out(setting.train)
     scores: dict[int, float] = {}
-    for tried in _sizes(len(fitted)):
+    for tried in _sizes(len(fitted), most):
         scores[tried] = float(fit(fitted, tried, 1, setting.seed)(chosen_by).mean())
         if max(scores.values()) > max(list(scores.values())[-2:]):
             break
@@ -116,9 +122,9 @@ def _choose(setting: Setting, fit: Fit) -> Scored:
     return Scored(log_px, notes=(f"The mixture has {size} component{'s' if size > 1 else ''}, fitted to {data}.",))
 
 
-def _sizes(rows: int) -> Iterator[int]:
+def _sizes(rows: int, most: int) -> Iterator[int]:
     size = 1
-    while size <= MOST_COMPONENTS and (size == 1 or size * ROWS_PER_COMPONENT <= rows):
+    while size <= most and (size == 1 or size * ROWS_PER_COMPONENT <= rows):
         yield size
         size *= 2
 
