@@ -2,7 +2,11 @@
 
 MIG and modularity are in `information.py`, SAP and DCI in `predictability.py`, the scores of beta-VAE and FactorVAE in
 `interventions.py`, each with its equation and source. No score is reliable alone: they disagree on models in the order of their
-differences (Locatello et al. 2019, arXiv 1811.12359), and none can be optimized without supervision.
+differences (Locatello et al. 2019, arXiv 1811.12359), and none says what is disentangled: look at the matrices too.
+
+Standard errors are over the data or over repetitions, and neither is the spread over training runs, which is larger. MIG and
+modularity are functions of the rows, with an error by the jackknife; of a full grid, which has no other rows, it is how much they
+hang on single ones. All other scores draw rows, learn from some and are scored on others: they are repeated with several seeds.
 """
 
 import math

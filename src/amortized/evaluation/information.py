@@ -32,7 +32,7 @@ from amortized.evaluation.factors import FactorTable
 from amortized.evaluation.resampling import GROUPS, error_without, groups_of
 
 BINS = 20
-SAMPLES = 320
+SAMPLES = 640
 """Draws per dimension of the sampled information."""
 ROWS_AT_ONCE = 64
 LEAST = -60.0
