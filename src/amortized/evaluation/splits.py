@@ -4,7 +4,8 @@ r"""The gaps on data that were trained on against those on data that were not: w
                            decoder                    family                             encoder
 
 (Cremer, Li and Duvenaud 2018, arXiv 1801.03558, section 5.3). A decoder that has learned its data by heart gives them a higher
-log p(x) than others, whatever the encoder; an encoder that has done so finds their posteriors, and misses those of others. The data of the two splits are not pairs, so that variances add up.
+log p(x) than others, whatever the encoder; an encoder that has done so finds their posteriors, and misses those of others. The
+data of the two splits are not pairs, so that variances add up.
 """
 
 import math
@@ -46,8 +47,8 @@ class SplitGaps:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The gaps of each split, its name in front, and the differences with their standard errors, in nats."""
-        table = {f"{each.split}_{name}": metric for each in (self.trained, self.held) for name, metric in each.metrics.items()}
+        """The gaps of the data held out, those of the data trained on under their split's name, and the differences, in nats."""
+        table = self.held.metrics | {f"{self.trained.split}_{name}": metric for name, metric in self.trained.metrics.items()}
         both = f"{self.trained.split} - {self.held.split}"
         for name, (trained, held) in self.overfit.items():
             values = {f"{name}_nats": float(trained.mean() - held.mean()), f"{name}_stderr_nats": _stderr(trained, held)}
@@ -74,7 +75,7 @@ class SplitGaps:
             gain, error = float(trained.mean() - held.mean()), _stderr(trained, held)
             if gain > 2 * error:  # false where the error cannot be told
                 notes.append(f"{finding}: it is {gain:.2f} +- {error:.2f} nats better on them; {remedy}.")
-        return notes + [f"{each.split}: {note}" for each in (self.trained, self.held) for note in each.notes]
+        return [*notes, *self.held.notes, *(f"{self.trained.split}: {note}" for note in self.trained.notes)]
 
     def __str__(self) -> str:
         """The metrics as a small table, with what they say."""

@@ -7,12 +7,12 @@ samples), what takes as long. It is right within an analysis, and between them g
 from collections.abc import Callable, Sequence
 
 from amortized.errors import InputError, nearest
-from amortized.evaluation import Finding, annealed, bidirectional, calibration, gaps, quadrature
+from amortized.evaluation import Finding, annealed, bidirectional, calibration, gaps, gaps_by_split, quadrature
 from amortized.evaluation import activity as measure_activity
 from amortized.evaluation import baselines as fit_baselines
 from amortized.evaluation import surgery as divide_rate
 from amortized.studies.budget import Size, Step
-from amortized.studies.findings import Agreement, Generalization, Together
+from amortized.studies.findings import Agreement, Together
 from amortized.studies.material import Material
 from amortized.studies.representations import disentanglement, interpolation, representation, sample_quality
 
@@ -92,13 +92,15 @@ def where_the_nats_go(material: Material) -> Step:
     material.check_space("a posterior fitted to each datum")
 
     def run(options, advance) -> Finding:
+        part = material.part(options["data"])
         how = {"samples": options["samples"], "steps": options["steps"], "seed": material.seed, "progress": advance}
-        found = gaps(material.model, material.part(options["data"]), split=material.name, **how)
         try:
-            train = gaps(material.model, material.train(options["data"]), split="train", **how)
+            train = material.train(options["data"])
         except InputError as error:
-            return Together((found,), (f"The gaps of training data are not known: {error}",))
-        return Together((found, Generalization(found, train))) if material.name != "train" else found
+            return Together((gaps(material.model, part, split=material.name, **how),), (f"Training data: {error}",))
+        if material.name == "train":
+            return gaps(material.model, part, split=material.name, **how)
+        return gaps_by_split(material.model, {"train": train, material.name: part}, **how)
 
     sizes = [data for data in (8, 20, 50, 100) if data < material.count] or [material.count]
     made = [Size(2.0 * BACKWARD * data * 20_000, {"data": data, "steps": 1000, "samples": 1000}) for data in sizes]

@@ -14,6 +14,7 @@ from amortized.studies.analyses import make_steps
 from amortized.studies.budget import Advance, Budget, Done, Step, carry_out, to_seconds
 from amortized.studies.keeping import Keeper, identify
 from amortized.studies.material import Material
+from amortized.studies.pictures import write_picture
 
 if TYPE_CHECKING:
     from amortized.runs import Run
@@ -125,6 +126,8 @@ def evaluate_run(
         else:
             made.done[step.name] = done
             _write(run, reading.name, keeper, step, done)
+            if keeper.folder is not None and is_first() and not done.is_kept:
+                write_picture(step.name, done.finding, material, keeper.folder)
         if show is not None:
             show.end(step, done)
         if not is_first():

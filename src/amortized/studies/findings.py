@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from amortized.evaluation import Finding, Gaps, Metric
+from amortized.evaluation import Finding, Metric
 from amortized.evaluation.records import standard_error
 
 CLEAR = 3.0
@@ -67,35 +66,3 @@ class Agreement:
             f"Of the same data {more} importance sampling finds {abs(mean):.2f} nats more than {less}; both are lower bounds, so"
             " the larger one is nearer."
         ]
-
-
-@dataclass(frozen=True, eq=False)
-class Generalization:
-    """How the gaps of data that the model was not trained on differ from those of its training data.
-
-    Attributes:
-        test: The gaps of the former.
-        train: Those of the latter.
-    """
-
-    test: Gaps
-    train: Gaps
-
-    @property
-    def metrics(self) -> dict[str, Metric]:
-        """The differences: of log p(x) that of the decoder, of the amortization gap that of the encoder."""
-        pairs = {
-            "decoder_overfit": (self.train.log_px.estimate, self.test.log_px.estimate),
-            "amortization_overfit": (self.test.amortization_gap, self.train.amortization_gap),
-        }
-        made = {}
-        for name, (one, other) in pairs.items():
-            stderr = float(torch.tensor([standard_error(one), standard_error(other)]).norm())
-            values = {f"{name}_nats": float(one.mean() - other.mean()), f"{name}_stderr_nats": stderr}
-            made |= {key: Metric(value, self.test.split, self.test.samples, "estimate") for key, value in values.items()}
-        return {name: metric for name, metric in made.items() if metric.value == metric.value}
-
-    @property
-    def notes(self) -> list[str]:
-        """Nothing beside the numbers."""
-        return []

@@ -2,6 +2,7 @@
 
     evaluation/SPLIT.json            of which weights, data and seed; by step its size, seconds, metrics and notes
     evaluation/SPLIT/STEP.npz        the values of each datum, where the step has any
+    evaluation/SPLIT/STEP.png        its picture, where it has one
 
 A step that was kept under other weights, data, seed or version counts as not there.
 """
@@ -25,6 +26,7 @@ from amortized.evaluation import Evidence, Finding, Metric
 from amortized.files import write_atomically
 from amortized.folder import write_json
 from amortized.studies.budget import Done, Size
+from amortized.studies.findings import Together
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,7 @@ class Keeper:
         self.identity = identity
         slug = re.sub(r"[^A-Za-z0-9.-]+", "-", split).strip("-.") or "data"
         self.file = None if folder is None else folder / "evaluation" / f"{slug}.json"
+        self.folder = None if self.file is None else self.file.with_suffix("")
         self.record: dict[str, Any] = {"identity": identity, "steps": {}}
 
     def read(self) -> dict[str, Done]:
@@ -106,8 +109,8 @@ class Keeper:
         return Done(finding, Size(step["work"], step["options"]), step["seconds"], is_kept=True)
 
     def _values_file(self, name: str) -> Path:
-        assert self.file is not None
-        return self.file.with_suffix("") / f"{name}.npz"
+        assert self.folder is not None
+        return self.folder / f"{name}.npz"
 
 
 def identify(*parts: Any) -> str:
@@ -131,6 +134,8 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 
 def _fields(finding: Finding) -> dict[str, Any]:
+    if isinstance(finding, Together):
+        return {name: value for part in finding.parts for name, value in _fields(part).items()}
     if not dataclasses.is_dataclass(finding):
         return {}
     return {each.name: getattr(finding, each.name) for each in dataclasses.fields(finding)}
