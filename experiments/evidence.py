@@ -121,8 +121,8 @@ HEAD = """# The evidence of MNIST networks, from both sides
 Made by `python experiments/evidence.py`. Static MNIST, the short schedules of the `static-mnist-*.yaml`, seed 0. All numbers are
 nats, on test digits drawn at random; ± is the standard error over the digits, and after a semicolon that over samples or chains
 alone. IS is importance sampling by 5,000 samples, AIS annealed importance sampling from q(z|x); both are lower bounds in
-expectation. The BDMC gap is between the lower and the upper bound of the same annealing, on digits that the model draws: it bounds
-how far AIS is off there. The gaps are log p(x) less the ELBO, of which the approximation gap is that of the best Gaussian
+expectation. The BDMC gap is between the lower and the upper bound of the same annealing, on digits that the model draws, and
+bounds how far AIS is off there. The gaps are log p(x) less the ELBO, of which the approximation gap is that of the best Gaussian
 (of a flow: of the best posterior found) for each digit, and the amortization gap the rest. A + marks a commit with changes that
 were not in it.
 """
