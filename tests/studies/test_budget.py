@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# A step that was done or was left out is known by the test.
 from dataclasses import dataclass, field
 
 import pytest

@@ -1,3 +1,5 @@
+# pyright: reportArgumentType=false, reportCallIssue=false
+# Options of many types are unpacked into one call.
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+# pyright: reportArgumentType=false
+# Arrays by name are unpacked into one call.
 import numpy as np
 import pytest
 
