@@ -12,9 +12,9 @@ REPETITIONS = 1000
 CASES = [
     ("posterior", (1, 2), 15),
     ("posterior", (3, 5), 40),
-    ("posterior", (8, 12), 120),
+    pytest.param("posterior", (8, 12), 120, marks=pytest.mark.slow),
     ("prior", (1, 2), 60),
-    ("prior", (3, 5), 300),
+    pytest.param("prior", (3, 5), 300, marks=pytest.mark.slow),
 ]
 """Starts, latent and data dimensions, and steps with which the bounds are tight enough for the mean of their exponentials to be
 known: that of the upper bound has a long tail otherwise."""

@@ -117,7 +117,7 @@ def test_moments_are_those_of_the_target():
     chains = 4000
     step = tuned_steps(path, p.sample((CHAINS, 1)), [0.5] * 2, 6)[0]
     point = Point.at(path, p.mean + 3 * p.covariance_matrix.diagonal().sqrt() * torch.randn(chains, 1, 4).double())
-    for _ in range(150):
+    for _ in range(60):
         point, _ = transition(path, point, 0.5, step, 6)
     white = torch.linalg.solve_triangular(p.scale_tril, (point.z[:, 0] - p.mean).T, upper=False)
     assert (white.mean(1) * math.sqrt(chains)).abs().max() < 4.5

@@ -68,8 +68,9 @@ class Annealing:
         notes = chain_notes(self.log_px, self.acceptance)
         if self.gap_nats is not None:
             notes.append(
-                f"On data that the model drew itself, the lower and the upper bound by the same annealing are {self.gap_nats:.2f}"
-                " nats apart; ais_log_px_nats lies about as close below log p(x) where these data are no harder to infer."
+                "On data that the model drew itself, the lower and the upper bound by the same annealing are"
+                f" {max(self.gap_nats, 0.0):.2f} nats apart; ais_log_px_nats lies about as close below log p(x) where these data"
+                " are no harder to infer."
             )
         return notes
 
