@@ -22,7 +22,7 @@ from torch import Tensor
 
 from amortized.distributions.transforms import Bijection
 from amortized.evaluation.joint import Joint
-from amortized.evaluation.local import Diagonal, Flow, Full, LogJoint, climb, family_of, log_density, moments
+from amortized.evaluation.local import Diagonal, Flow, Full, LogJoint, climb, even_noise, family_of, log_density, moments
 from amortized.evaluation.maps import Triangular
 
 JUDGES = 64
@@ -34,7 +34,7 @@ PIECES = 4
 DEFENSE = 0.05
 """The share in the proposal of a posterior that is not the best."""
 
-FAMILIES = ("gaussian", "full-gaussian", "flow")
+FAMILIES: tuple[str, ...] = ("gaussian", "full-gaussian", "flow")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def fit(joint: Joint, steps: int) -> Fitted:
         steps: The most steps to take for each.
     """
     loc, tril = (value.detach() for value in moments(joint.q))
-    noise, family = torch.randn(JUDGES, *loc.shape, dtype=loc.dtype, device=loc.device), family_of(joint.q)
+    noise, family = even_noise(JUDGES, loc), family_of(joint.q)
 
     def log_joint(z: Tensor) -> Tensor:
         z = z.reshape(*z.shape[:2], *joint.event_shape)

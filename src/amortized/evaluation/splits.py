@@ -4,7 +4,8 @@ r"""The gaps on data that were trained on against those on data that were not: w
                            decoder                    family                             encoder
 
 (Cremer, Li and Duvenaud 2018, arXiv 1801.03558, section 5.3). A decoder that has learned its data by heart gives them a higher
-log p(x) than others, whatever the encoder; an encoder that has done so finds their posteriors, and misses those of others. The data of the two splits are not pairs, so that variances add up.
+log p(x) than others, whatever the encoder; an encoder that has done so finds their posteriors, and misses those of others. The
+data of the two splits are not pairs, so that variances add up.
 """
 
 import math
