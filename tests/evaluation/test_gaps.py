@@ -10,7 +10,7 @@ from amortized import VAE, Batch, InputError, likelihoods, posteriors, priors
 from amortized.evaluation import LogPx, gaps, gaps_by_split
 from amortized.evaluation.gaps import Gaps
 from amortized.networks import MLP
-from tests.conftest import LinearGaussian
+from tests.conftest import LinearGaussian, set_linear
 
 
 def as_full(q) -> MultivariateNormal:
@@ -84,10 +84,8 @@ class Square(nn.Module):
 def two_modes() -> tuple[VAE, torch.Tensor]:
     torch.manual_seed(0)
     posterior = posteriors.DiagonalGaussian(MLP(1, []), 1).double()
-    with torch.no_grad():
-        for parameter in posterior.parameters():
-            parameter.fill_(0.2)  # at 0 the bound of a Gaussian has a saddle, and by symmetry no slope
-    return VAE(priors.StandardNormal(1).double(), posterior, Square()), torch.tensor([[0.3], [1.0], [2.0]]).double()
+    set_linear(posterior.head.output, torch.tensor([[0.5], [0.0]]).double(), torch.tensor([0.3, -1.0]).double())
+    return VAE(priors.StandardNormal(1).double(), posterior, Square()), torch.tensor([[0.3], [2.0]]).double()
 
 
 def quadrature(x):
@@ -111,14 +109,12 @@ def best_bound(z, log_joint):
 def test_of_a_posterior_with_two_modes_log_px_and_the_best_gaussian_are_those_of_quadrature():
     model, x = two_modes()
     z, log_joint, log_px = quadrature(x)
-    found = gaps(model, [x], samples=4000, seed=1)
+    found = gaps(model, [x], samples=2000, seed=1)
     assert ((found.log_px.estimate - log_px) / found.log_px.mc_variance.sqrt()).abs().max() < 4.5
     error = found.mc_variance["approximation_gap_gaussian"].sqrt()
     difference = found.gaps["approximation_gap_gaussian"] - (log_px - best_bound(z, log_joint))
     assert (difference.abs() < 4.5 * error + 0.02).all()
-    gained = found.elbo_flow - found.elbo_gaussian  # two separate modes are worth log 2 to what can have both
-    assert gained[0] > 0.02
-    assert gained.min() > -0.02
+    assert found.gaps["approximation_gap_gaussian"][1] > 0.6  # one of two separate modes: log 2 are lost
 
 
 class Lookup(nn.Module):

@@ -13,8 +13,8 @@ block of steps of that which was reached. There the Fisher information of a Gaus
 so that one step size serves all, and a plain step of gradient is a natural one: Adam's divisor is kept from vanishing by a half,
 which is small against the gradients far from the optimum and rules near it. The gradient is that of the path alone (Roeder et al.
 2017, arXiv 1703.09194): it has no variance where q is the posterior. All data climb at once, each with a step size of its own
-that falls wherever a block gained nothing, as told by noise that is used for nothing else. The noise of steps and blocks is that of
-a Latin hypercube: for what is a sum of functions of single entries, nearly without error.
+that falls wherever a block gained nothing, as told by noise that is used for nothing else. The noise of both is that of a Latin
+hypercube, which makes the mean of a sum of functions of single entries nearly exact.
 """
 
 from collections.abc import Callable, Iterator, Sequence
