@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import LinearGaussian
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
@@ -11,8 +10,7 @@ from amortized import VAE, Batch, InputError, likelihoods, posteriors, priors
 from amortized.evaluation import LogPx, gaps, gaps_by_split
 from amortized.evaluation.gaps import Gaps
 from amortized.networks import MLP
-
-MODELS = [(1, 3), (3, 5), (8, 12)]
+from tests.conftest import LinearGaussian, set_linear
 
 
 def as_full(q) -> MultivariateNormal:
@@ -31,12 +29,11 @@ def assert_near(found: Gaps, name: str, exact: float, slack: float):
     assert abs(float(found.gaps[name].mean()) - exact) < 4.5 * error + slack
 
 
-@pytest.mark.parametrize("kind", ["diagonal", "full"])
-@pytest.mark.parametrize("size", MODELS, ids=str)
+@pytest.mark.parametrize(("size", "kind"), [((1, 3), "diagonal"), ((3, 5), "full"), ((8, 12), "diagonal")], ids=str)
 def test_gaps_are_the_exact_divergences(size, kind):
     truth = LinearGaussian(*size)
-    model, x = truth.model(truth.random_posterior(kind)), truth.sample(12)
-    found = gaps(model, x.split(7), samples=400)
+    model, x = truth.model(truth.random_posterior(kind)), truth.sample(10)
+    found = gaps(model, [x], samples=400)
     with torch.no_grad():
         inference = kl_divergence(as_full(model.posterior(x)), truth.posterior(x))
     best = loss_of_independence(truth)
@@ -87,10 +84,8 @@ class Square(nn.Module):
 def two_modes() -> tuple[VAE, torch.Tensor]:
     torch.manual_seed(0)
     posterior = posteriors.DiagonalGaussian(MLP(1, []), 1).double()
-    with torch.no_grad():
-        for parameter in posterior.parameters():
-            parameter.zero_()
-    return VAE(priors.StandardNormal(1).double(), posterior, Square()), torch.tensor([[0.3], [1.0], [2.0]]).double()
+    set_linear(posterior.head.output, torch.tensor([[0.5], [0.0]]).double(), torch.tensor([0.3, -1.0]).double())
+    return VAE(priors.StandardNormal(1).double(), posterior, Square()), torch.tensor([[0.3], [2.0]]).double()
 
 
 def quadrature(x):
@@ -114,14 +109,12 @@ def best_bound(z, log_joint):
 def test_of_a_posterior_with_two_modes_log_px_and_the_best_gaussian_are_those_of_quadrature():
     model, x = two_modes()
     z, log_joint, log_px = quadrature(x)
-    found = gaps(model, [x], samples=4000, seed=1)
+    found = gaps(model, [x], samples=2000, seed=1)
     assert ((found.log_px.estimate - log_px) / found.log_px.mc_variance.sqrt()).abs().max() < 4.5
     error = found.mc_variance["approximation_gap_gaussian"].sqrt()
     difference = found.gaps["approximation_gap_gaussian"] - (log_px - best_bound(z, log_joint))
     assert (difference.abs() < 4.5 * error + 0.02).all()
-    gained = found.elbo_flow - found.elbo_gaussian  # two separate modes are worth log 2 to what can have both
-    assert gained[0] > 0.02
-    assert gained.min() > -0.02
+    assert found.gaps["approximation_gap_gaussian"][1] > 0.6  # one of two separate modes: log 2 are lost
 
 
 class Lookup(nn.Module):
@@ -140,7 +133,7 @@ class Lookup(nn.Module):
 
 
 def test_an_encoder_that_has_learned_its_data_by_heart_is_told(linear_gaussian):
-    train, test = linear_gaussian.sample(12), linear_gaussian.sample(12, seed=5)
+    train, test = linear_gaussian.sample(8), linear_gaussian.sample(8, seed=5)
     model = linear_gaussian.model(Lookup(linear_gaussian, train))
     found = gaps_by_split(model, {"train": [train], "test": [test]}, samples=200)
     metrics = found.metrics
@@ -154,7 +147,7 @@ def test_an_encoder_that_has_learned_its_data_by_heart_is_told(linear_gaussian):
     parts = ("log_px", "approximation", "amortization")
     total = sum(metrics[f"{name}_overfit_nats"].value for name in parts)
     assert metrics["elbo_overfit_nats"].value == pytest.approx(total, abs=1e-9)
-    expected = math.hypot(*(float(each.log_px.estimate.std()) / math.sqrt(12) for each in (found.trained, found.held)))
+    expected = math.hypot(*(float(each.log_px.estimate.std()) / math.sqrt(8) for each in (found.trained, found.held)))
     assert metrics["log_px_overfit_stderr_nats"].value == pytest.approx(expected)
     assert any(note.startswith("The encoder has learned its data by heart") for note in found.notes)
 
@@ -206,13 +199,13 @@ def test_a_log_px_below_a_bound_on_it_is_told(linear_gaussian):
 
 def test_the_part_to_blame_is_named(linear_gaussian):
     x = linear_gaussian.sample(6)
-    far = gaps(linear_gaussian.model(linear_gaussian.random_posterior("full")), [x], samples=50)
+    far = gaps(linear_gaussian.model(linear_gaussian.random_posterior("full")), [x], samples=50, steps=60)
     assert far.notes[0].startswith("The encoder is to blame")
     precision = torch.linalg.inv(linear_gaussian.covariance).diagonal()
     best = linear_gaussian.diagonal_posterior(
         linear_gaussian.gain, -linear_gaussian.gain @ linear_gaussian.bias, -precision.log() / 2
     )
-    narrow = gaps(linear_gaussian.model(best), [x], samples=200)
+    narrow = gaps(linear_gaussian.model(best), [x], samples=200, steps=60)
     assert narrow.notes[0].startswith("The family of the posterior is to blame")
     assert "full-gaussian" in narrow.notes[0]
 

@@ -10,8 +10,9 @@ equally often (multiple importance sampling, Veach and Guibas 1995, equation 8, 
     log p(x) ~ log 1/K sum_k w_k,    w_k = sum_s a_s p(x, z_sk) / r(z_sk),    z_sk ~ q_s,    r = sum_s a_s q_s
 
 It is unbiased before the logarithm for all shares that do not depend on the draws. Most of r is the best posterior; the others,
-with a small share each, bound its weights (Owen and Zhou 2000): where it has lost a mode that another has kept, they find it. The
-z_sk of one k are made of the same noise, which gives differences of bounds little variance.
+with a small share each, bound its weights (Owen and Zhou 2000): where it has lost a mode that another has kept, they find it. So
+does the prior, which has its share too: where there are few dimensions and many modes, all posteriors may have climbed the same
+one. The z_sk of one k are made of the same noise, which gives differences of bounds little variance.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from amortized.distributions.transforms import Bijection
 from amortized.evaluation.joint import Joint
-from amortized.evaluation.local import Diagonal, Flow, Full, LogJoint, climb, family_of, log_density, moments
+from amortized.evaluation.local import Diagonal, Flow, Full, LogJoint, climb, even_noise, family_of, log_density, moments
 from amortized.evaluation.maps import Triangular
 
 JUDGES = 64
@@ -34,7 +35,7 @@ PIECES = 4
 DEFENSE = 0.05
 """The share in the proposal of a posterior that is not the best."""
 
-FAMILIES = ("gaussian", "full-gaussian", "flow")
+FAMILIES: tuple[str, ...] = ("gaussian", "full-gaussian", "flow")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Fitted:
     Attributes:
         family: That of the encoder.
         members: The encoder's, and those that were found for each datum, one of each of the `FAMILIES`.
+        prior: The prior, as one of the proposals.
         chosen: (3, B) for each family, which member of it is the best.
         is_settled: (3, B) for each family, whether no gain was in sight when its steps ended.
         log_joint: From z (K, B, D) to log p(x, z), (K, B) nats.
@@ -70,6 +72,7 @@ class Fitted:
 
     family: str
     members: tuple[Member, ...]
+    prior: Member
     chosen: Tensor
     is_settled: Tensor
     log_joint: LogJoint
@@ -81,12 +84,12 @@ class Fitted:
         Returns:
             (S, K, B) float64 log p(x, z) - log q_s(z) of the draws of each, and (K, B) log w_k; nats.
         """
-        log_joint, log_q = _scores(self.members, self.log_joint, self.like, count)
-        own = log_q.diagonal(dim1=0, dim2=1).movedim(-1, 0)
+        log_joint, log_q = _scores((*self.members, self.prior), self.log_joint, self.like, count)
+        own = log_joint - log_q.diagonal(dim1=0, dim2=1).movedim(-1, 0)
         best = self.chosen[-1] == torch.arange(len(log_q))[:, None]
         share = torch.where(best, 1 - DEFENSE * (len(log_q) - 1), DEFENSE).double().log()[:, None]
         mixture = (share[:, None] + log_q).logsumexp(0)
-        return log_joint - own, (share + log_joint - mixture).logsumexp(0)
+        return own[: len(self.members)], (share + log_joint - mixture).logsumexp(0)
 
 
 def fit(joint: Joint, steps: int) -> Fitted:
@@ -97,7 +100,7 @@ def fit(joint: Joint, steps: int) -> Fitted:
         steps: The most steps to take for each.
     """
     loc, tril = (value.detach() for value in moments(joint.q))
-    noise, family = torch.randn(JUDGES, *loc.shape, dtype=loc.dtype, device=loc.device), family_of(joint.q)
+    noise, family = even_noise(JUDGES, loc), family_of(joint.q)
 
     def log_joint(z: Tensor) -> Tensor:
         z = z.reshape(*z.shape[:2], *joint.event_shape)
@@ -111,7 +114,7 @@ def fit(joint: Joint, steps: int) -> Fitted:
     own = [_own(members, log_joint, loc, JUDGES) for _ in range(PIECES)]
     chosen = _best(torch.cat(own, 1), FAMILIES.index(family))
     settled = torch.stack([each.is_settled.cpu() for each in (diagonal, full, flow)])
-    return Fitted(family, members, chosen, settled, log_joint, loc)
+    return Fitted(family, members, _of_prior(joint), chosen, settled, log_joint, loc)
 
 
 def _of_encoder(joint: Joint) -> Member:
@@ -119,6 +122,14 @@ def _of_encoder(joint: Joint) -> Member:
         return joint.q.sample(noise.shape[:1]).reshape(noise.shape)
 
     return Member(draw, lambda z: joint.log_q(z.reshape(*z.shape[:2], *joint.event_shape)))
+
+
+def _of_prior(joint: Joint) -> Member:
+    def draw(noise: Tensor) -> Tensor:
+        shape = noise.shape[: 1 if joint.p.batch_shape else 2]
+        return joint.p.sample(shape).to(noise.dtype).reshape(noise.shape)
+
+    return Member(draw, lambda z: joint.log_prior(z.reshape(*z.shape[:2], *joint.event_shape)))
 
 
 def _best(own: Tensor, encoder: int) -> Tensor:

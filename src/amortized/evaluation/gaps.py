@@ -70,7 +70,7 @@ class Gaps:
     @property
     def elbo_local(self) -> Tensor:
         """(N,) the bound of the best q found in the encoder's family, nats."""
-        return dict(zip(FAMILIES, (self.elbo_gaussian, self.elbo_full_gaussian, self.elbo_flow), strict=True))[self.family]
+        return (self.elbo_gaussian, self.elbo_full_gaussian, self.elbo_flow)[FAMILIES.index(self.family)]
 
     @property
     def inference_gap(self) -> Tensor:
@@ -242,7 +242,8 @@ class _Sums:
 
 def _record(chunks: list[_Sums], given: LogPx | None, seconds: float, samples: int, steps: int, split: str) -> Gaps:
     family = max((chunk.fitted.family for chunk in chunks), key=FAMILIES.index)
-    elbos, estimate = torch.cat([chunk.elbos for chunk in chunks], 1), torch.cat([chunk.log_px for chunk in chunks])
+    elbo, gaussian, full, flow = torch.cat([chunk.elbos for chunk in chunks], 1)
+    estimate = torch.cat([chunk.log_px for chunk in chunks])
     covariance = torch.cat([chunk.covariance for chunk in chunks], 2)
     settled = torch.cat([chunk.fitted.is_settled for chunk in chunks], 1)
     if bool(estimate.isnan().any()):
@@ -261,10 +262,9 @@ def _record(chunks: list[_Sums], given: LogPx | None, seconds: float, samples: i
     pairs = {"inference_gap": (4, 0), "approximation_gap": (4, mine), "amortization_gap": (mine, 0)}
     pairs |= {_of_family(name): (4, row) for row, name in enumerate(FAMILIES, 1)}
     variance = {name: covariance[i, i] + covariance[j, j] - 2 * covariance[i, j] for name, (i, j) in pairs.items()}
-    is_settled = dict(zip(FAMILIES, settled, strict=True))
-    return Gaps(
-        log_px, *elbos, family, {name: value.clamp(min=0) for name, value in variance.items()}, is_settled, samples, steps, split
-    )
+    is_settled: dict[str, Tensor] = dict(zip(FAMILIES, settled, strict=True))
+    mc_variance = {name: value.clamp(min=0) for name, value in variance.items()}
+    return Gaps(log_px, elbo, gaussian, full, flow, family, mc_variance, is_settled, samples, steps, split)
 
 
 def _given(log_px: LogPx | Tensor) -> LogPx:
