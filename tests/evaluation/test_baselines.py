@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from amortized import VAE, Batch, InputError, likelihoods, posteriors, priors
+from amortized import VAE, Batch, Hierarchical, InputError, likelihoods, posteriors, priors
 from amortized.evaluation import Baselines, baselines
 from amortized.evaluation.baseline_rows import Counts, Levels, Reals, Rows, measure_of
+from amortized.models import BottomUp
 from amortized.networks import MLP, Categorical, Context
 
 NAMES = ["uniform", "independent", "gaussian", "ppca", "factor_analysis", "mixture"]
@@ -61,6 +62,26 @@ def test_the_measure_is_that_of_the_likelihood_and_every_baseline_is_there_or_ex
     assert found.log_px["independent"].isfinite().all()
     assert found.bounds == (frozenset(GAUSSIANS) & set(found.log_px) if measure.is_discrete else frozenset())
     assert all(each.shape == (20,) and each.dtype == torch.float64 for each in found.log_px.values())
+
+
+def test_models_with_latents_of_any_kind_tell_their_measure():
+    x = draw(2)
+
+    def likelihood(width):
+        return likelihoods.Bernoulli(MLP(width, []), EVENT)
+
+    bits = posteriors.Bernoulli(MLP(6, []), 2, estimator="enumerate")
+    inference = BottomUp([posteriors.DiagonalGaussian(MLP(6, []), 3), posteriors.DiagonalGaussian(MLP(3, []), 2)])
+    link = posteriors.DiagonalGaussian(MLP(2, []), 3)
+    for model in (
+        VAE(priors.StandardNormal(2), posteriors.Delta(MLP(6, []), 2), likelihood(2)),
+        VAE(priors.Uniform(2, "binary"), bits, likelihood(2)),
+        Hierarchical(priors.StandardNormal(2), [link], inference, likelihood(3)),
+        vae().double(),
+    ):
+        data = x.to(next(model.parameters()).dtype)
+        assert measure_of(model, data) == Levels(2)
+        assert list(baselines(model, [data], [data], latent_dim=2).log_px) == NAMES
 
 
 def test_the_exact_model_gains_what_the_baselines_do_not_know(linear_gaussian):

@@ -45,8 +45,8 @@ ROWS_PER_COMPONENT = 10
 MOST_CLASSES = 4096
 BINS = 8
 
-MOST_CODES = 2**25
-"""Entries of one-hot codes at once: 128 MiB in float32."""
+MOST_CODES = 2**24
+"""Entries of one-hot codes at once: 64 MiB in float32."""
 
 MOST_PRODUCTS = 2**30
 """Codes times components: what a step of EM takes."""

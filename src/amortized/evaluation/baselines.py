@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from amortized.errors import InputError, nearest
@@ -32,6 +33,7 @@ from amortized.evaluation.baseline_setting import NoBaseline, Scored, Setting
 from amortized.evaluation.records import Metric, as_text, standard_error
 from amortized.models.model import Model
 from amortized.seeds import derive_seed
+from amortized.speed import full_speed
 from amortized.terms import Batch
 
 BASELINES: Mapping[str, Callable[[Setting], Scored]] = {
@@ -158,7 +160,8 @@ def baselines(
     fitted = Rows.of(train, "training", most=rows, seed=derive_seed(seed, "baselines"))
     _check_data(measure, fitted, scored, split)
     setting = Setting(measure, fitted, scored, latent_dim, derive_seed(seed, "baselines", "starts"))
-    found, remarks = _compute(setting, names, progress)
+    with full_speed(torch.device("cpu")):
+        found, remarks = _compute(setting, names, progress)
     remarks = _remarks(setting, found, has_context=bool(Batch.of(first).context)) + remarks
     return Baselines(
         {name: each.log_px for name, each in found.items()},
