@@ -55,6 +55,7 @@ def test_a_code_that_is_the_factors_has_the_sap_that_balanced_accuracy_allows(pe
     best = np.mean([1 - 1 / size for size in SIZES])
     error = math.sqrt(sum((1 - 1 / size) / size for size in SIZES) / 720) / len(SIZES)
     assert perfect.metrics["sap"].value == pytest.approx(best, abs=4.5 * error)
+    assert perfect.metrics["sap"].value <= best
     assert f"sap of about {best:.3f}" in str(perfect)
 
 
@@ -168,8 +169,19 @@ def test_one_dimension_of_two_factors():
     found = values(v[:, :1], v, seeds=(0, 1))
     assert found["mig"] == pytest.approx(0.5, abs=1e-9)
     assert found["modularity"] == pytest.approx(1.0, abs=1e-9)
-    assert found["sap"] == pytest.approx((1.0 + 0.25) / 2, abs=0.1)
+    assert found["sap"] == pytest.approx(0.75 / 2, abs=0.05)
     assert found["factorvae_score"] == pytest.approx(0.5, abs=0.06)
+
+
+def test_noise_in_the_one_dimension_that_is_not_collapsed_is_no_information():
+    """It tells 1/V of the values, as does a collapsed one; the error is that of the better of both, over 720 rows."""
+    v = grid()
+    z = np.column_stack([noise(len(v), 1), np.zeros((len(v), 2))])
+    found = values(z, v, only=["sap", "mig", "modularity", "factorvae_score"])
+    assert 0 <= found["sap"] < 0.02
+    assert found["mig"] < 0.05
+    assert found["modularity"] == 0.0
+    assert found["factorvae_score"] == pytest.approx(1 / 3, abs=4.5 * math.sqrt(2 / 9 / 2_500))
 
 
 def test_binned_information_is_that_of_the_joint_table():

@@ -3,8 +3,9 @@ r"""Scores from predicting the factors: SAP and DCI.
     SAP   mean_k ( S_j1k - S_j2k ),  S_jk the balanced accuracy with which z_j alone tells factor k     Kumar et al. 2018,
                                                                                                         arXiv 1711.00848
 As in the paper, S_jk is that of thresholds on z_j (a decision tree with a leaf for each value of the factor, fitted on one half
-of the rows and scored on another), and 0 for a dimension that is collapsed. A dimension that knows nothing of a factor still
-tells 1/V of its V values right, so the best score is mean_k (1 - 1/V_k), not 1.
+of the rows and scored on another). A dimension that knows nothing of a factor still tells 1/V of its V values right, so the best
+score is mean_k (1 - 1/V_k), not 1; and so does one that is collapsed, for which the paper has 0: then chance would score as if
+it were information, wherever one dimension alone is not collapsed.
 
     DCI   R_jk the importance of z_j in predicting factor k                                             Eastwood and Williams 2018
     disentanglement  sum_j rho_j ( 1 - H_F(R_j. / sum_k R_jk) ),  rho_j = sum_k R_jk / sum_jk R_jk
@@ -36,7 +37,7 @@ def sap(table: FactorTable, seed: int) -> float:
     from sklearn.tree import DecisionTreeClassifier
 
     fitted, scored = _halves(len(table.z), SAP_ROWS, seed)
-    scores = np.zeros((table.z.shape[1] + 1, len(table.names)))  # one more dimension, collapsed, beside a code of one
+    scores = np.tile(1 / table.sizes, (table.z.shape[1] + 1, 1))  # one more dimension, collapsed, beside a code of one
     for dimension in np.flatnonzero(table.active):
         z = table.z[:, [dimension]]
         for factor, codes in enumerate(table.codes.T):
