@@ -144,3 +144,30 @@ def test_every_analysis_is_documented_on_the_command_line():
 
     for name in ANALYSES:
         assert name in (evaluate.__doc__ or "")
+
+
+def test_the_evidence_goes_on_within_itself_to_the_same_bits(folder, monkeypatch):
+    """As when it is killed half-way."""
+    from amortized.evaluation import importance
+    from amortized.studies import keeping
+
+    monkeypatch.setattr(keeping, "EVERY", -1.0)
+    draws, draw = [], importance._draw
+
+    def counted(*arguments):
+        draws.append(1)
+        if len(draws) == 4:
+            raise KeyboardInterrupt
+        return draw(*arguments)
+
+    monkeypatch.setattr(importance, "_draw", counted)
+    how = {"samples": 700, "seed": 9, "only": "evidence"}
+    with pytest.raises(KeyboardInterrupt):
+        am.load_run(folder).evaluate(**how)
+    again = am.load_run(folder).evaluate(**how)
+    chunks = len(draws) - 4 + 3  # those done since, and those done before
+    draws[:] = [0] * 10
+    fresh = am.load_run(folder).evidence(samples=700, seed=9)
+    assert len(draws) - 10 == chunks > 4
+    torch.testing.assert_close(again.evidence.nll, fresh.nll, rtol=0, atol=0)
+    assert not list(folder.glob("evaluation/**/parts.npz"))

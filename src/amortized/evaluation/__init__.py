@@ -11,7 +11,7 @@ from amortized.evaluation.evidence import Evidence
 from amortized.evaluation.factors import FactorTable
 from amortized.evaluation.features import FeatureSpace, feature_space
 from amortized.evaluation.gaps import Gaps, gaps
-from amortized.evaluation.importance import evaluate
+from amortized.evaluation.importance import Parts, evaluate
 from amortized.evaluation.interpolation import Smoothness, smoothness
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.probes import Probes, probes
@@ -38,6 +38,7 @@ __all__ = [
     "Joint",
     "LogPx",
     "Metric",
+    "Parts",
     "Probes",
     "Quadrature",
     "Representations",

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -38,8 +38,20 @@ from amortized.terms import Batch
 MOST_TIMES = 64
 """How many times the samples asked for are taken at most, where they grow."""
 
-COLUMNS = 9
+COLUMNS = 12
 """Numbers of each datum: what `_columns` gives."""
+
+
+class Parts(Protocol):
+    """What was found of the chunks of an evaluation, by their number; kept somewhere, so that it goes on where it was stopped."""
+
+    def get(self, number: int) -> Tensor | None:
+        """The columns (COLUMNS, B) of a chunk; None where it was not kept."""
+        ...
+
+    def put(self, number: int, columns: Tensor) -> None:
+        """Keep the columns of a chunk."""
+        ...
 
 
 def evaluate(
@@ -54,6 +66,7 @@ def evaluate(
     dimensions: float | None = None,
     precision: Literal["32", "bf16"] = "32",
     progress: Callable[[int], Any] | None = None,
+    parts: Parts | None = None,
 ) -> Evidence:
     """Estimate the ELBO and log p(x) of every datum.
 
@@ -73,6 +86,7 @@ def evaluate(
         precision: Of the networks' products: "32" is that of the model's weights, and "bf16" rounds them. Log-densities are
             computed in float32 at least, and their sums in float64, in any case.
         progress: Called with the number of data done, after each chunk.
+        parts: Keeps what was found of each chunk, and gives what was kept of an evaluation with the same arguments.
 
     Returns:
         The evidence, per datum and as metrics.
@@ -84,26 +98,25 @@ def evaluate(
     if precision not in ("32", "bf16"):
         raise InputError(f"precision of an evaluation cannot be '{precision}'; it must be '32' or 'bf16'.")
     plan = _Plan(1, None, 1) if getattr(model, "enumerates", False) else plan
-    rows, exact, is_bound, complete, observed, start = [], True, True, True, 0.0, time.perf_counter()
+    rows, observed, start = [], 0.0, time.perf_counter()
     products = torch.autocast(device_of(model).type, torch.bfloat16, enabled=precision == "bf16")
     with evaluating(model, seed, "evaluation"), working_together(), products:
         from_first(model.buffers())  # pyright: ignore[reportAttributeAccessIssue]
         for number, (batch, at_once) in enumerate(cut(model, batches, plan.samples)):
-            if is_own(number):
+            found = None if parts is None else parts.get(number)
+            if found is None and is_own(number):
                 seed_noise(device_of(model), seed, "evaluation", number)
-                weights = _draw(model, batch, plan, at_once)
-                exact, is_bound = exact and weights.rate_is_exact, is_bound and weights.is_bound
-                complete = complete and weights.is_complete
-                rows.append(torch.stack(_columns(weights)).cpu())
-            else:
-                rows.append(torch.zeros(COLUMNS, len(batch), dtype=torch.float64))
+                found = torch.stack(_columns(_draw(model, batch, plan, at_once))).cpu()
+                if parts is not None:
+                    parts.put(number, found)
+            rows.append(torch.zeros(COLUMNS, len(batch), dtype=torch.float64) if found is None else found)
             observed += len(batch) if batch.observed is None else float(batch.observed.double().mean()) * len(batch)
             if progress is not None:
                 progress(len(batch))
         if not rows:
             raise InputError(f"the {split} split has no data to evaluate; name another split.")
-        elbo, nll, variance, rate, distortion, cubo, effective, pareto_k, drawn = sum_of_all(torch.cat(rows, 1))
-        exact, is_bound, complete = (sum_of_all(torch.tensor([not exact, not is_bound, not complete]).int()) == 0).tolist()
+        elbo, nll, variance, rate, distortion, cubo, effective, pareto_k, drawn, *flags = sum_of_all(torch.cat(rows, 1))
+        exact, is_bound, complete = (bool((flag != 0).all()) for flag in flags)
     number, drawn, seconds = round(float(drawn.mean())), drawn.long(), time.perf_counter() - start
     if not is_bound:
         return Evidence(None, None, None, None, distortion, number, split, samples_of_each=drawn, seconds=seconds)
@@ -177,8 +190,9 @@ def _add(model: Model, batch: Batch, weights: Weights, rows: Tensor | slice, cou
 
 
 def _columns(weights: Weights) -> tuple[Tensor, ...]:
-    """ELBO, NLL, its variance, rate, distortion, chi bound, effective samples, k-hat and samples, each (B,)."""
+    """ELBO, NLL, its variance, rate, distortion, chi bound, effective samples, k-hat, samples and three flags, each (B,)."""
     distortion, rate = -weights.log_px / weights.drawn, weights.kl / weights.drawn
+    flags = (weights.rate_is_exact, weights.is_bound, weights.is_complete)
     return (
         -distortion - rate,
         -weights.log_mean,
@@ -189,4 +203,5 @@ def _columns(weights: Weights) -> tuple[Tensor, ...]:
         weights.effective_samples,
         weights.pareto_k,
         weights.drawn,
+        *(torch.full_like(rate, float(flag)) for flag in flags),
     )

@@ -26,8 +26,13 @@ def evidence(material: Material) -> Step:
     sizes = [(data, few) for data in grow(64, count)] + [(count, samples) for samples in grow(few, most)[1:]]
 
     def run(options, advance) -> Finding:
-        batches = material.whole() if options["data"] == count else material.part(options["data"])
-        return material.evidence_of(batches, options["samples"], advance)
+        if options["data"] < count:
+            return material.evidence_of(material.part(options["data"]), options["samples"], advance)
+        parts = material.parts(options["samples"])
+        found = material.evidence_of(material.whole(), options["samples"], advance, parts)
+        if parts is not None:
+            parts.discard()
+        return found
 
     made = [Size(data * samples, {"data": data, "samples": samples}) for data, samples in sizes]
     return Step("evidence", "Evidence, by importance sampling", made, run, weight=4.0)

@@ -118,6 +118,7 @@ def evaluate_run(
     kept = keeper.read()
     how: dict[str, Any] = {"target_stderr": target_stderr, "seed": seed, "precision": precision, "factors": factors}
     material = Material(run, data, split, reading, samples=samples, **how)
+    material.parts = keeper.parts
     steps, left_out = make_steps(material, only)
     made = Evaluation(reading.name, reading.count, {}, left_out, {step.name: step.title for step in steps})
     for step, done in carry_out(steps, budgeted, kept, lambda step: show.begin(step) if show else None):

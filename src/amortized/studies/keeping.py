@@ -2,6 +2,7 @@
 
     evaluation/SPLIT.json            of which weights, data and seed; by step its size, seconds, metrics and notes
     evaluation/SPLIT/STEP.npz        the values of each datum, where the step has any
+    evaluation/SPLIT/parts.npz       the evidence of some chunks of the data, until that of all is there
     evaluation/SPLIT/STEP.png        its picture, where it has one
 
 A step that was kept under other weights, data, seed or version counts as not there.
@@ -12,6 +13,8 @@ import hashlib
 import io
 import json
 import re
+import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -25,8 +28,12 @@ from torch import Tensor
 from amortized.evaluation import Evidence, Finding, Metric
 from amortized.files import write_atomically
 from amortized.folder import write_json
+from amortized.processes import world
 from amortized.studies.budget import Done, Size
 from amortized.studies.findings import Together
+
+EVERY = 10.0
+"""Seconds between two writes of what is kept of a step that is not done."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +103,12 @@ class Keeper:
         }
         write_json(self.file, self.record)
 
+    def parts(self, samples: int) -> "KeptParts | None":
+        """What is kept of the evidence of all data by so many samples; several processes keep none."""
+        if self.folder is None or world() > 1:
+            return None
+        return KeptParts(self.folder / "parts.npz", f"{self.identity} {samples}")
+
     def _done(self, name: str, step: Mapping[str, Any]) -> Done:
         values: dict[str, Tensor] = {}
         if step["values"]:
@@ -111,6 +124,49 @@ class Keeper:
     def _values_file(self, name: str) -> Path:
         assert self.folder is not None
         return self.folder / f"{name}.npz"
+
+
+class KeptParts:
+    """What was found of the chunks of the evidence, written now and then.
+
+    Args:
+        file: Where they are kept.
+        identity: Of what they depend on; those of something else count as not there.
+    """
+
+    def __init__(self, file: Path, identity: str):
+        self.file, self.identity = file, identity
+        self.found, self.written = self._read(), time.monotonic()
+
+    def get(self, number: int) -> Tensor | None:
+        """The columns of a chunk; None where it was not kept."""
+        return self.found.get(number)
+
+    def put(self, number: int, columns: Tensor) -> None:
+        """Keep the columns of a chunk."""
+        self.found[number] = columns
+        if time.monotonic() - self.written > EVERY:
+            numbers, values = list(self.found), list(self.found.values())
+            arrays = {"numbers": numbers, "sizes": [value.shape[1] for value in values], "columns": torch.cat(values, 1).numpy()}
+            buffer = io.BytesIO()
+            np.savez(buffer, identity=self.identity, **arrays)
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.file, buffer.getvalue())
+            self.written = time.monotonic()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self.file.unlink(missing_ok=True)
+
+    def _read(self) -> dict[int, Tensor]:
+        try:
+            with np.load(self.file, allow_pickle=False) as arrays:
+                if str(arrays["identity"]) != self.identity:
+                    return {}
+                columns = torch.from_numpy(arrays["columns"]).split(arrays["sizes"].tolist(), 1)
+                return dict(zip(arrays["numbers"].tolist(), columns, strict=True))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return {}
 
 
 def identify(*parts: Any) -> str:

@@ -1,16 +1,17 @@
 """What the analyses of an evaluation are made of: a run, and random parts of its data."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from amortized import tasks
-from amortized.evaluation import Evidence, Joint, evaluate
+from amortized.evaluation import Evidence, Joint, Parts, evaluate
 from amortized.reading import Reading, read
 from amortized.seeds import derive_seed
 from amortized.studies.budget import Advance
+from amortized.studies.keeping import KeptParts
 from amortized.tasks.running import pick
 from amortized.terms import Batch
 
@@ -35,8 +36,9 @@ class Material:
         factors: The true factors of the data, or the name of their array.
 
     Attributes:
-        evidence: Of the data at `places`, once it is there.
-        places: (N,) the rows that the evidence is of.
+        first: The first datum.
+        evidence: Of the data, or of a part of them, once it is there.
+        parts: Opens what is kept of the evidence of all data by so many samples; None where nothing is kept.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Material:
         self.model, self.count = run.model, reading.count
         self.first = next(iter(read(run, data, split).batches)).rows(slice(1))
         self.evidence: Evidence | None = None
+        self.parts: Callable[[int], KeptParts | None] = lambda samples: None
         self._held: dict[tuple[str, int], list[Batch]] = {}
 
     @property
@@ -106,15 +109,15 @@ class Material:
             return list(reading.batches)
         return self._taken("train", None, "train", reading.count, count)
 
-    def evidence_of(self, batches: Iterable[Batch], samples: int, advance: Advance) -> Evidence:
-        """The evidence of some of the data."""
+    def evidence_of(self, batches: Iterable[Batch], samples: int, advance: Advance, parts: Parts | None = None) -> Evidence:
+        """The evidence of some of the data, `parts` of which may be kept."""
         model, dimensions = self.model, None
         if tasks.is_discrete(model, self.first):
             dimensions = model.event_shape.numel()
         how: dict[str, Any] = {"seed": self.seed, "precision": self.precision, "progress": advance}
         if samples == self.samples:
             how["target_stderr"] = self.target_stderr
-        return evaluate(model, batches, samples=samples, split=self.name, dimensions=dimensions, **how)
+        return evaluate(model, batches, samples=samples, split=self.name, dimensions=dimensions, parts=parts, **how)
 
     def log_px(self, count: int) -> Tensor | None:
         """The log p(x) of `part(count)` by importance sampling, where the evidence covers it: (count,) nats."""
