@@ -5,6 +5,7 @@ samples), what takes as long. It is right within an analysis, and between them g
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from amortized.errors import InputError, nearest
 from amortized.evaluation import Finding, annealed, bidirectional, calibration, gaps, gaps_by_split, quadrature
@@ -18,6 +19,9 @@ from amortized.studies.representations import disentanglement, interpolation, re
 
 BACKWARD = 3
 """Rows that a row with its gradient counts as."""
+
+LEAPFROG, PILOT = 2, 1920
+"""Gradients of a transition of annealing, and for each datum of its pilot run."""
 
 
 def evidence(material: Material) -> Step:
@@ -82,13 +86,14 @@ def annealing(material: Material) -> Step:
         part = material.part(options["data"])
         how = {"chains": options["chains"], "steps": options["steps"], "seed": material.seed, "progress": advance}
         both = bidirectional(material.model, part, **how)
-        found = annealed(material.model, part, split=material.name, **how)
+        found = replace(annealed(material.model, part, split=material.name, **how), gap_nats=both.gap_nats)
         log_px = material.log_px(options["data"])
         agreement = () if log_px is None else (Agreement(found.log_px.estimate - log_px, material.name, chains),)
         return Together((found, *agreement, both))
 
     sizes = [data for data in (4, 16, 32, 100, 300, 1000) if data < material.count] or [material.count]
-    made = [Size(3.0 * BACKWARD * 2 * data * chains * steps, {"data": data, "chains": chains, "steps": steps}) for data in sizes]
+    rows = BACKWARD * (3 * chains * steps * LEAPFROG + 3 * PILOT)  # one way for the data, both ways for those that it draws
+    made = [Size(float(rows * data), {"data": data, "chains": chains, "steps": steps}) for data in sizes]
     return Step("annealing", "log p(x) from both sides, by annealed importance sampling", made, run, min(2, len(made) - 1), 2.0)
 
 
