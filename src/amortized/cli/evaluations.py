@@ -52,14 +52,7 @@ def evaluate(
     fabric = prepare(Settings(accelerator=accelerator, devices=devices))
     loaded = load_run(run, device=fabric.device)
     asked = None if only is None else [name.strip() for name in only.split(",")]
-    how: dict[str, Any] = {
-        "samples": samples,
-        "target_stderr": target_stderr,
-        "budget": budget,
-        "only": asked,
-        "factors": factors,
-        "seed": seed,
-    }
+    how: dict[str, Any] = {"samples": samples, "target_stderr": target_stderr, "budget": budget, "only": asked}
     start(fabric)  # the other processes begin only when the run can be read
     with showing(shown=fabric.is_global_zero) as show:
         made = loaded.evaluate(data, split=split, factors=factors, seed=seed, precision=precision, show=show, **how)

@@ -91,7 +91,7 @@ def annealing(material: Material) -> Step:
         agreement = () if log_px is None else (Agreement(found.log_px.estimate - log_px, material.name, chains),)
         return Together((found, *agreement, both))
 
-    sizes = [data for data in (4, 16, 32, 100, 300, 1000) if data < material.count] or [material.count]
+    sizes = [data for data in (4, 16, 50, 150, 400, 1000) if data < material.count] or [material.count]
     rows = BACKWARD * (3 * chains * steps * LEAPFROG + 3 * PILOT)  # one way for the data, both ways for those that it draws
     made = [Size(float(rows * data), {"data": data, "chains": chains, "steps": steps}) for data in sizes]
     return Step("annealing", "log p(x) from both sides, by annealed importance sampling", made, run, min(2, len(made) - 1), 2.0)
@@ -112,7 +112,7 @@ def where_the_nats_go(material: Material) -> Step:
             return gaps(material.model, part, split=material.name, **how)
         return gaps_by_split(material.model, {"train": train, material.name: part}, **how)
 
-    sizes = [data for data in (8, 20, 50, 100) if data < material.count] or [material.count]
+    sizes = [data for data in (8, 30, 100) if data < material.count] or [material.count]
     made = [Size(2.0 * BACKWARD * data * 20_000, {"data": data, "steps": 1000, "samples": 1000}) for data in sizes]
     return Step("gaps", "Where the nats go between log p(x) and the ELBO", made, run, min(1, len(made) - 1), 2.0)
 
