@@ -149,7 +149,7 @@ class Evidence:
             yield (
                 f"For {doubtful:,} of {n:,} data the largest importance weights are so much larger than the others (Pareto k-hat"
                 " above its threshold) that nll_nats is too high and its error too small; take more samples, or hold it against"
-                " annealed importance sampling (`evaluate --budget 2m`)."
+                " annealed importance sampling (`evaluate --only annealing`)."
             )
         few = 0 if self.effective_samples is None else int((self.effective_samples < ENOUGH_EFFECTIVE_SAMPLES).sum())
         if few:

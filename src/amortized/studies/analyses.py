@@ -80,7 +80,6 @@ def surgery(material: Material) -> Step:
 def annealing(material: Material) -> Step:
     """Annealed importance sampling of some data, and of as many that the model draws, from both sides."""
     material.check_space("annealed importance sampling")
-    chains, steps = 16, 250
 
     def run(options, advance) -> Finding:
         part = material.part(options["data"])
@@ -88,13 +87,16 @@ def annealing(material: Material) -> Step:
         both = bidirectional(material.model, part, **how)
         found = replace(annealed(material.model, part, split=material.name, **how), gap_nats=both.gap_nats)
         log_px = material.log_px(options["data"])
-        agreement = () if log_px is None else (Agreement(found.log_px.estimate - log_px, material.name, chains),)
+        agreement = () if log_px is None else (Agreement(found.log_px.estimate - log_px, material.name, options["chains"]),)
         return Together((found, *agreement, both))
 
-    sizes = [data for data in (4, 16, 50, 150, 400, 1000) if data < material.count] or [material.count]
-    rows = BACKWARD * (3 * chains * steps * LEAPFROG + 3 * PILOT)  # one way for the data, both ways for those that it draws
-    made = [Size(float(rows * data), {"data": data, "chains": chains, "steps": steps}) for data in sizes]
-    return Step("annealing", "log p(x) from both sides, by annealed importance sampling", made, run, min(2, len(made) - 1), 2.0)
+    sizes = [(min(4, material.count), 16, 50), *((data, 16, 250) for data in up_to(material.count, 4, 16, 50, 150, 400, 1000))]
+    made = [
+        # One way for the data, both ways for those that it draws.
+        Size(BACKWARD * data * 3.0 * (chains * steps * LEAPFROG + PILOT), {"data": data, "chains": chains, "steps": steps})
+        for data, chains, steps in sizes
+    ]
+    return Step("annealing", "log p(x) from both sides, by annealed importance sampling", made, run, min(3, len(made) - 1), 2.0)
 
 
 def where_the_nats_go(material: Material) -> Step:
@@ -112,9 +114,12 @@ def where_the_nats_go(material: Material) -> Step:
             return gaps(material.model, part, split=material.name, **how)
         return gaps_by_split(material.model, {"train": train, material.name: part}, **how)
 
-    sizes = [data for data in (8, 30, 100) if data < material.count] or [material.count]
-    made = [Size(2.0 * BACKWARD * data * 20_000, {"data": data, "steps": 1000, "samples": 1000}) for data in sizes]
-    return Step("gaps", "Where the nats go between log p(x) and the ELBO", made, run, min(1, len(made) - 1), 2.0)
+    sizes = [(min(8, material.count), 200, 300), *((data, 1000, 1000) for data in up_to(material.count, 8, 30, 100))]
+    made = [
+        Size(2.0 * BACKWARD * data * (16 * steps + samples), {"data": data, "steps": steps, "samples": samples})
+        for data, steps, samples in sizes
+    ]
+    return Step("gaps", "Where the nats go between log p(x) and the ELBO", made, run, min(2, len(made) - 1), 2.0)
 
 
 def calibrate(material: Material) -> Step:
@@ -139,8 +144,7 @@ def integrate(material: Material) -> Step:
         part = material.part(options["data"])
         return quadrature(material.model, part, split=material.name, seed=material.seed, progress=advance)
 
-    sizes = [data for data in (4, 16, 64) if data < material.count] or [material.count]
-    made = [Size(20_000.0 * data, {"data": data}) for data in sizes]
+    made = [Size(20_000.0 * data, {"data": data}) for data in up_to(material.count, 4, 16, 64)]
     return Step("quadrature", "The exact log p(x) and KL(q(z|x) || p(z|x)), by quadrature", made, run, min(1, len(made) - 1))
 
 
@@ -181,6 +185,11 @@ def make_steps(material: Material, only: Sequence[str] | str | None) -> tuple[li
                 raise
             left_out[name] = str(error)
     return steps, left_out
+
+
+def up_to(most: int, *numbers: int) -> list[int]:
+    """Those of ascending numbers that are below `most`, and `most` itself where they go so far."""
+    return [number for number in numbers if number < most] + [most] * (most <= numbers[-1])
 
 
 def grow(least: int, most: int, factor: int = 4) -> list[int]:
