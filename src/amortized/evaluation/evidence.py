@@ -159,8 +159,8 @@ class Evidence:
             )
         if self.pareto_k is not None and (shape := float(self.pareto_k.nanmedian())) > HEAVY:
             yield (
-                f"The importance weights' tails are heavy (median Pareto k-hat {shape:.2f}): an interval of 95%"
-                " covers log p(x) nearer to 90 times in 100, and else lies below it."
+                f"The importance weights' tails are heavy (median Pareto k-hat {shape:.2f}): intervals of 95% cover log p(x)"
+                " less often than that, 80 to 93 times in 100 as tried, and else lie below it."
             )
         target = self.target_stderr_nats
         if target is not None and (missed := int((~(variance.sqrt() <= target)).sum())):
