@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from amortized import VAE, Batch, InputError, likelihoods, posteriors, priors
-from amortized.evaluation import Bidirectional, bidirectional, pilot
+from amortized.evaluation import Bidirectional, annealed, bidirectional, pilot
 from amortized.networks import MLP, Categorical, Context
 
 REPETITIONS = 1000
@@ -163,3 +163,36 @@ def test_latents_that_do_not_move_are_refused():
     model = VAE(priors.Uniform(2, "binary"), posteriors.Bernoulli(MLP(5, [8]), 2), likelihoods.Bernoulli(MLP(2, [8]), 5))
     with pytest.raises(InputError, match="importance sampling"):
         bidirectional(model, 3)
+
+
+@torch.no_grad()
+def two_modes():
+    """x = z_1 + z_2 + noise, under a prior of two modes of which x says nothing; q is near that which has a quarter of the mass."""
+    posterior = posteriors.DiagonalGaussian(MLP(1, []), 2)
+    likelihood = likelihoods.Gaussian(MLP(2, []), 1, scale=0.5)
+    model = VAE(priors.Mixture(2, 2), posterior, likelihood).double()
+    likelihood.head.output.weight.copy_(torch.ones(1, 2))
+    likelihood.head.output.bias.zero_()
+    posterior.head.output.weight.zero_()
+    posterior.head.output.bias.copy_(torch.tensor([4.0, -4.0, 0.0, 0.0]))
+    model.parts["prior"].get_parameter("loc").copy_(torch.tensor([[4.0, -4.0], [-4.0, 4.0]]))
+    model.parts["prior"].get_parameter("log_weights").copy_(torch.tensor([0.25, 0.75]).log())
+    return model, torch.distributions.Normal(0.0, math.sqrt(2.25))
+
+
+def test_on_a_mixture_the_truth_lies_between_the_bounds():
+    model, marginal = two_modes()
+    found = bidirectional(model, REPETITIONS, chains=4, steps=60, start="prior")
+    assert_bounds_from_both_sides(found, marginal.log_prob(found.x.squeeze(-1)))
+    assert found.gap.mean() < 0.3
+
+
+def test_a_mode_that_the_chains_never_see_is_seen_in_the_gap_alone():
+    model, marginal = two_modes()
+    how = {"chains": 8, "steps": 40, "start": "posterior"}
+    x = marginal.sample((300, 1)).double()
+    below = annealed(model, [x], **how)
+    lost = below.log_px.lower - marginal.log_prob(x.squeeze(-1))
+    assert float(lost.mean()) == pytest.approx(math.log(0.25), abs=0.05)  # the share of the mode that it sees
+    assert below.log_px.mc_stderr < 0.02
+    assert bidirectional(model, 300, **how).gap.mean() > 1.0

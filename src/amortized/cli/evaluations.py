@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from amortized.cli import results
 from amortized.cli.commands import Accelerator, Count, SplitName, app
 from amortized.cli.showing import showing
+from amortized.errors import InputError
 
 
 @app.command(help_epilogue="Example: amortized evaluate runs/digits --budget 2m")
@@ -49,6 +50,8 @@ def evaluate(
     from amortized.loading import load_run
     from amortized.training import Settings, prepare, start
 
+    if budget is not None and devices > 1:
+        raise InputError(f"--budget {budget} needs one process, and --devices is {devices}; leave one of them out.")
     fabric = prepare(Settings(accelerator=accelerator, devices=devices))
     loaded = load_run(run, device=fabric.device)
     asked = None if only is None else [name.strip() for name in only.split(",")]

@@ -43,6 +43,9 @@ REMEDIES = (
     " (objective.beta), a smaller decoder, or one that is not autoregressive"
 )
 
+LISTED = 32
+"""Units whose variance is told, the greatest first."""
+
 
 @dataclass(frozen=True, eq=False)
 class Activity:
@@ -116,7 +119,15 @@ class Activity:
                 f"{active} of {units} latent units are active: the means of the others vary over the data by no more than"
                 f" {self.threshold:g}; a smaller latent_dim would do as well."
             )
-        return notes
+        return [*notes, self._variances]
+
+    @property
+    def _variances(self) -> str:
+        """The variances themselves, of which the threshold makes a count."""
+        order = self.variance.argsort(descending=True)
+        shown = [f"{self.variance[unit]:.2g} (unit {unit})" for unit in order[:LISTED].tolist()]
+        rest = "" if len(order) <= LISTED else f", and {len(order) - LISTED} of at most {self.variance[order[LISTED]]:.2g}"
+        return f"Variances of the posterior means over the data: {', '.join(shown)}{rest}."
 
     @property
     def _is_silent(self) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.evaluation.annealer import Annealer, Plan, Schedule, Start, frozen
 from amortized.evaluation.chunks import cut
-from amortized.evaluation.records import LogPx, Metric, as_text
+from amortized.evaluation.records import LogPx, Metric, as_text, in_digits
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -39,6 +39,7 @@ class Annealing:
         acceptance: (N,) float64, the mean probability with which a trajectory's end was taken; NaN where no chain moved.
         plan: How chains were annealed.
         gap_nats: The mean distance of the two bounds that the same plan gives on data that the model drew itself, where known.
+        gap_stderr_nats: Its standard error over those data.
     """
 
     log_px: LogPx
@@ -46,6 +47,7 @@ class Annealing:
     acceptance: Tensor
     plan: Plan
     gap_nats: float | None = None
+    gap_stderr_nats: float = math.nan
 
     @property
     def metrics(self) -> dict[str, Metric]:
@@ -69,7 +71,7 @@ class Annealing:
         if self.gap_nats is not None:
             notes.append(
                 "On data that the model drew itself, the lower and the upper bound by the same annealing are"
-                f" {max(self.gap_nats, 0.0):.2f} nats apart; ais_log_px_nats lies about as close below log p(x) where these data"
+                f" {in_digits(self.gap_nats, self.gap_stderr_nats)} nats apart; ais_log_px_nats lies about as close below log p(x) where these data"
                 " are no harder to infer."
             )
         return notes

@@ -9,7 +9,8 @@ held against the best of all that was found for the datum, itself and the local 
 what a posterior of the datum's own would gain over it.
 
 log p(x) is estimated by importance sampling with all posteriors found as the proposal (`fitted`). The estimate is low in
-expectation, by half its Monte Carlo variance; where that is not small, hand in a better one.
+expectation, by half its Monte Carlo variance, and by more where the true posterior has a mode that no proposal found; where
+that may be, hand in a better one.
 """
 
 import math

@@ -12,6 +12,7 @@ from amortized.evaluation import Finding, annealed, bidirectional, calibration, 
 from amortized.evaluation import activity as measure_activity
 from amortized.evaluation import baselines as fit_baselines
 from amortized.evaluation import surgery as divide_rate
+from amortized.evaluation.records import standard_error
 from amortized.studies.budget import Size, Step
 from amortized.studies.findings import Agreement, Together
 from amortized.studies.material import Material
@@ -85,7 +86,8 @@ def annealing(material: Material) -> Step:
         part = material.part(options["data"])
         how = {"chains": options["chains"], "steps": options["steps"], "seed": material.seed, "progress": advance}
         both = bidirectional(material.model, part, **how)
-        found = replace(annealed(material.model, part, split=material.name, **how), gap_nats=both.gap_nats)
+        gap = {"gap_nats": both.gap_nats, "gap_stderr_nats": standard_error(both.gap)}
+        found = replace(annealed(material.model, part, split=material.name, **how), **gap)
         log_px = material.log_px(options["data"])
         agreement = () if log_px is None else (Agreement(found.log_px.estimate - log_px, material.name, options["chains"]),)
         return Together((found, *agreement, both))
