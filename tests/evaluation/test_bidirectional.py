@@ -167,7 +167,7 @@ def test_latents_that_do_not_move_are_refused():
 
 @torch.no_grad()
 def two_modes():
-    """x = z_1 + z_2 + noise, under a prior of two modes of which x says nothing; q is near that which has a quarter of the mass."""
+    """x = z_1 + z_2 + noise, under a prior of two modes of which x says nothing; q is near the one that has a quarter of it."""
     posterior = posteriors.DiagonalGaussian(MLP(1, []), 2)
     likelihood = likelihoods.Gaussian(MLP(2, []), 1, scale=0.5)
     model = VAE(priors.Mixture(2, 2), posterior, likelihood).double()

@@ -69,10 +69,10 @@ class Annealing:
         """What a reader must know before quoting the numbers."""
         notes = chain_notes(self.log_px, self.acceptance)
         if self.gap_nats is not None:
+            gap = in_digits(self.gap_nats, self.gap_stderr_nats)
             notes.append(
-                "On data that the model drew itself, the lower and the upper bound by the same annealing are"
-                f" {in_digits(self.gap_nats, self.gap_stderr_nats)} nats apart; ais_log_px_nats lies about as close below log p(x) where these data"
-                " are no harder to infer."
+                f"On data that the model drew itself, the lower and the upper bound by the same annealing are {gap} nats apart;"
+                " ais_log_px_nats lies about as close below log p(x) where these data are no harder to infer."
             )
         return notes
 
