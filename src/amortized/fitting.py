@@ -224,6 +224,7 @@ def _start(
         run.folder.write_history(outcome.history)
     is_unknown = outcome.trained or "test" not in metrics  # one killed after its last step has nothing to train, nor metrics
     if outcome.finished and is_unknown and len(whole.test):
+        run.metrics.pop("test", None)  # of weights that were trained on since
         run.evidence(samples=SUMMARY_SAMPLES, seed=recipe.seed)
     return run
 

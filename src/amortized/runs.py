@@ -14,6 +14,7 @@ from torch import nn
 from amortized import tasks
 from amortized.errors import InputError
 from amortized.evaluation import Evidence, evaluate
+from amortized.evaluation.evidence import METRICS
 from amortized.folder import Folder
 from amortized.models import Model
 from amortized.processes import is_first
@@ -79,15 +80,14 @@ class Run:
     ) -> "Evaluation":
         """Say how good the model and its inference are, from all sides, the most informative first.
 
-        What was done before with the same weights, data and seed is taken from the run folder, so that an evaluation that was
-        interrupted goes on; `metrics.json` gets the results as they come.
+        What was done before with the same weights, data and seed is taken from the run folder: what was interrupted goes on.
 
         Args:
             data: Other data than those of the run: anything that `fit` takes; used whole, unless they bring splits.
             split: "train", "valid" or "test", of the run's own data or of data that bring splits.
             samples: Posterior samples per datum of the evidence.
             target_stderr: The Monte Carlo standard error that each log p(x) is to have, nats: samples are doubled until then.
-            budget: The time for it, such as "2m", "90s" or a number of seconds; None for all in the usual sizes.
+            budget: The time for it, such as "2m" or a number of seconds; None for all in the usual sizes.
             only: The names of some of the analyses (`amortized.studies.ANALYSES`); None for all that the model and data allow.
             seed: Of all that is random.
             precision: "bf16" computes the networks' products of the evidence in it.
@@ -96,8 +96,7 @@ class Run:
             show: Is told of each step as it is done.
 
         Raises:
-            InputError: The data are not there, or do not fit the model; an analysis that is asked for by name cannot be done; or
-                the budget is too small for anything.
+            InputError: The data are not there or do not fit, a named analysis cannot be done, or the budget is too small.
         """
         from amortized.studies import evaluate_run
 
@@ -118,26 +117,27 @@ class Run:
         """Estimate the ELBO and log p(x) alone, with their errors; the run's `metrics.json` gets the result.
 
         Args:
-            data: Other data than those of the run: anything that `fit` takes; used whole, unless they bring splits.
-            split: "train", "valid" or "test", of the run's own data or of data that bring splits.
+            data: As in `evaluate`.
+            split: As in `evaluate`.
             samples: Posterior samples per datum.
             target_stderr: As in `evaluate`.
             seed: Of the posterior samples.
-            precision: "bf16" computes the networks' products in it, which is faster where the device has units for that.
+            precision: As in `evaluate`.
             progress: Called with the number of data done, after each chunk.
 
-        Of several processes all must call it; each takes its share, and all get the result.
+        Of several processes all must call it.
 
         Raises:
             InputError: The data are not there, or do not fit the model.
         """
         name, batches = self.batches(data, split)
-        first = list(islice(batches := iter(batches), 1))
+        first = list(islice(batches, 1))
         is_discrete = any(tasks.is_discrete(self.model, batch) for batch in first)
         dimensions, batches = self.model.event_shape.numel() if is_discrete else None, chain(first, batches)
         how: dict[str, Any] = {"samples": samples, "target_stderr": target_stderr, "seed": seed, "precision": precision}
         evidence = evaluate(self.model, batches, split=name, dimensions=dimensions, progress=progress, **how)
-        self.metrics[name] = {key: asdict(metric) for key, metric in evidence.metrics.items()}
+        self.metrics[name] = {key: metric for key, metric in self.metrics.get(name, {}).items() if key not in METRICS}
+        self.metrics[name] |= {key: asdict(metric) for key, metric in evidence.metrics.items()}
         if self.folder is not None and is_first():
             self.folder.write_metrics({name: self.metrics[name]})
         return evidence
@@ -217,7 +217,7 @@ class Run:
             steps: Values of each, both ends among them.
             span: How far from the prior's mean they go, in its standard deviations.
             start: Where the other dimensions stay: "data", at the latent of the datum, or "prior", at the prior's center.
-            split: "train", "valid" or "test"; its data rank the dimensions.
+            split: Whose data rank the dimensions.
             seed: Of draws, where a mean is not known.
 
         Returns:

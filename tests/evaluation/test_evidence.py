@@ -8,6 +8,7 @@ from torch import nn
 
 from amortized import VAE, Batch, InputError, Terms, likelihoods, posteriors, priors
 from amortized.evaluation import Evidence, chunks, evaluate
+from amortized.evaluation.evidence import METRICS
 from amortized.networks import MLP
 
 
@@ -305,3 +306,10 @@ def test_where_there_is_no_bound_or_no_doubt_there_is_no_chi_bound(posterior):
     model = VAE(prior, posterior(MLP(5, [8]), 2), likelihoods.Bernoulli(MLP(2, [8]), 5))
     assert "cubo_nats" not in evaluate(model, [bits()], samples=3).metrics
     assert "cubo_nats" not in evaluate(vae(), [bits()], samples=1).metrics
+
+
+def test_every_metric_that_the_evidence_has_is_named_as_its_own():
+    model = vae()
+    for samples in (1, 50):
+        assert set(evaluate(model, [bits()], samples=samples, dimensions=5).metrics) <= METRICS
+    assert set(evaluate(model, [bits()], samples=50, dimensions=5).metrics) == METRICS

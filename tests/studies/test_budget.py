@@ -1,13 +1,13 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 # A step that was done or was left out is known by the test.
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from amortized import InputError
 from amortized.evaluation import Metric
 from amortized.studies import budget as module
-from amortized.studies.budget import Budget, Done, Size, Step, carry_out, to_seconds
+from amortized.studies.budget import TOO_SMALL, Budget, Done, Size, Step, carry_out, to_seconds
 
 
 @dataclass
@@ -90,6 +90,33 @@ def test_a_step_that_refuses_the_model_is_left_out_with_its_reason_unless_it_is_
 def test_a_budget_too_small_for_anything_is_refused_with_the_least_that_works(clock):
     with pytest.raises(InputError, match=r"0.05 s is too small for anything: the a .* takes about 0.1 s .* --budget 1s"):
         carried(clock, [step(clock, "a")], seconds=0.05)
+
+
+def test_a_step_that_runs_over_is_not_thrown_away(clock):
+    """The first step is refused where its smallest size alone takes too long; a larger one that does is still a finding."""
+    slower = step(clock, "a", [10, 70])
+    run = slower.run
+
+    def five_times(options, advance):
+        clock.now += 4 * clock.cost * (options["rows"] if options["rows"] > 10 else 0)
+        return run(options, advance)
+
+    done = carried(clock, [replace(slower, run=five_times)], seconds=1.0)
+    assert clock.now > 1.0
+    assert done["a"].finding.rows == 70
+
+
+def test_a_dear_step_does_not_take_what_is_left_to_the_others(clock):
+    steps = [step(clock, "a", [10]), step(clock, "dear", [600]), step(clock, "c", [20]), step(clock, "d", [20])]
+    done = carried(clock, steps, seconds=5.0)
+    assert done["dear"] == TOO_SMALL
+    assert [name for name, _ in clock.ran] == ["a", "c", "d"]
+
+
+def test_kept_work_counts_only_where_it_is_as_much_of_everything(clock):
+    kept = {"a": Done(Found(640), Size(640, {"rows": 64, "samples": 10}), 1.0, is_kept=True)}
+    asked = replace(step(clock, "a"), sizes=[Size(540, {"rows": 180, "samples": 3})], usual=0)
+    assert not carried(clock, [asked], kept=kept)["a"].is_kept
 
 
 def test_what_was_kept_is_done_again_only_where_much_more_fits(clock):

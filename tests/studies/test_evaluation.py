@@ -171,3 +171,72 @@ def test_the_evidence_goes_on_within_itself_to_the_same_bits(folder, monkeypatch
     assert len(draws) - 10 == chunks > 4
     torch.testing.assert_close(again.evidence.nll, fresh.nll, rtol=0, atol=0)
     assert not list(folder.glob("evaluation/**/parts.npz"))
+
+
+def metrics_of(folder, split="test"):
+    return json.loads((folder / "metrics.json").read_text())[split]
+
+
+def test_each_analysis_replaces_its_own_metrics_and_leaves_the_others(folder):
+    run = am.load_run(folder)
+    run.evaluate(samples=20, only=["evidence", "interpolation"])
+    both = set(metrics_of(folder))
+    run.evidence(samples=1)
+    assert set(metrics_of(folder)) == both - {"nll_mc_stderr_nats", "nll_bias_nats", "cubo_nats"} - (both & TRUST)
+    run.evaluate(samples=20, only="evidence")
+    assert set(metrics_of(folder)) == both
+
+
+TRUST = {"effective_samples", "effective_samples_least", "pareto_k", "pareto_k_bad_fraction"}
+
+
+def test_another_seed_is_kept_beside_and_displaces_nothing(folder, monkeypatch):
+    run = am.load_run(folder)
+    run.evaluate(samples=20, only=["evidence", "interpolation"])
+    am.compare([run, run], samples=10, seed=3)
+    ran = steps_run(monkeypatch)
+    run.evaluate(samples=20, only=["evidence", "interpolation"])
+    am.compare([run, run], samples=10, seed=3)
+    assert ran == []
+
+
+def test_evidence_of_a_part_of_the_data_is_not_taken_for_that_of_all(folder, monkeypatch):
+    from amortized.studies import evaluation
+    from amortized.studies.budget import Done, Size
+
+    run = am.load_run(folder)
+    monkeypatch.setattr(evaluation, "to_seconds", lambda text: 1e-9)
+    monkeypatch.setattr(
+        evaluation, "carry_out", lambda steps, *rest: iter([(steps[0], Done(part(steps[0]), steps[0].sizes[0], 0.1))])
+    )
+
+    def part(step):
+        assert step.sizes[0] == Size(64 * 100, {"data": 64, "samples": 100})
+        return step.run(step.sizes[0].options, None)
+
+    assert len(run.evaluate(samples=1000, seed=11, only="evidence", budget="1s").evidence.distortion) == 64
+    monkeypatch.undo()
+    assert len(run.evaluate(samples=30, seed=11, only="evidence").evidence.distortion) == 180
+
+
+def test_other_factors_have_other_scores(folder):
+    run = am.load_run(folder)
+    rows = 1797
+    first, second = (torch.randint(0, 4, (rows, 2), generator=torch.Generator().manual_seed(seed)).numpy() for seed in (0, 1))
+    found = [
+        run.evaluate(split="train", only="disentanglement", factors=each).metrics["mig"].value for each in (first, second, first)
+    ]
+    assert found[0] == found[2] != found[1]
+
+
+def test_training_data_are_not_held_against_themselves(folder):
+    run = am.load_run(folder)
+    with pytest.raises(InputError, match="evaluate another split"):
+        run.evaluate(split="train", only="representation")
+    metrics = run.evaluate(split="train", only="sample-quality").metrics
+    assert not [name for name in metrics if "memorization" in name or "training_data" in name]
+
+
+def test_nothing_asked_for_is_refused(folder):
+    with pytest.raises(InputError, match="'only' is empty"):
+        am.load_run(folder).evaluate(only=[])

@@ -6,7 +6,6 @@ import pytest
 import amortized as am
 from amortized import InputError
 from amortized.reading import read
-from amortized.studies.factors import find_factors
 from amortized.studies.material import Material
 
 QUICK = {
@@ -37,7 +36,7 @@ def test_each_datum_has_the_factors_of_its_row(tmp_path, given):
     run = am.fit(str(tmp_path / "data.npz"), **QUICK)
     made = material(run, factors={"in the file": None, "by name": "causes", "an array": factors}[given])
     batches = list(made.whole())
-    codes, names = find_factors(made, batches)
+    codes, names = made.factors_of(batches)
     index = np.concatenate([batch.index for batch in batches])  # pyright: ignore[reportArgumentType, reportCallIssue]
     assert sorted(index) != list(range(len(index)))  # a part of the rows, drawn at random
     np.testing.assert_array_equal(codes[:, 0], index % 5)
@@ -51,7 +50,7 @@ def test_splits_that_the_file_brings_have_factors_of_their_own(tmp_path):
     np.savez(tmp_path / "data.npz", **arrays)
     run = am.fit(str(tmp_path / "data.npz"), **QUICK)
     made = material(run)
-    codes, _ = find_factors(made, list(made.whole()))
+    codes, _ = made.factors_of(list(made.whole()))
     np.testing.assert_array_equal(codes[:, 0], np.arange(40, 60) % 5)
 
 
@@ -59,7 +58,13 @@ def test_no_factors_and_too_few_are_refused_with_the_way_out(tmp_path):
     x, factors = table()
     np.savez(tmp_path / "data.npz", x=x)
     run = am.fit(str(tmp_path / "data.npz"), **QUICK)
-    for given, words in ((None, "no array 'factors'"), ("causes", "no array 'causes'"), (factors[:3], "a row for each row")):
+    wrong = (
+        (None, "no array 'factors'"),
+        ("causes", "no array 'causes'"),
+        (factors[:3], "a row for each row"),
+        (np.concatenate([factors, factors]), "a row for each row"),
+    )
+    for given, words in wrong:
         made = material(run, factors=given)
         with pytest.raises(InputError, match=words):
-            find_factors(made, list(made.whole()))
+            made.factors_of(list(made.whole()))

@@ -22,6 +22,12 @@ ENOUGH_EFFECTIVE_SAMPLES = 100
 HEAVY = 0.4
 """A median k-hat above it leaves intervals too narrow: weights whose third moment is infinite are far from normal in the mean."""
 
+METRICS = frozenset(
+    "elbo_nats elbo_stderr_nats nll_nats nll_stderr_nats nll_mc_stderr_nats nll_bias_nats cubo_nats bits_per_dim rate_nats"
+    " effective_samples effective_samples_least pareto_k pareto_k_bad_fraction distortion_nats".split()
+)
+"""The names of all metrics that the evidence may have."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:

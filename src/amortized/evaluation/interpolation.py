@@ -185,8 +185,8 @@ def _measured(model: Model, begin: Batch, end: Batch, steps: int, path: Path, sp
     z = (spherical if path == "spherical" else torch.lerp)(*ends, t.reshape(-1, *(1 for _ in ends[0].shape)))
     if not in_support(q, z):
         raise InputError(
-            f"a {path} path leaves what the latent can be: take the path 'spherical' on a sphere; between discrete values there"
-            " is none."
+            f"a {path} path leaves what the latent of {type(q).__name__} can be; a sphere has the path 'spherical', and between"
+            " discrete values there is none."
         )
     log_prior = model.prior(begin.context).log_prob(z).double().cpu()
     x = center(model.decode(z, begin.context)).cpu()

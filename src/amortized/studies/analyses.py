@@ -46,7 +46,8 @@ def evidence(material: Material) -> Step:
 def baselines(material: Material) -> Step:
     """Simpler models, fitted to training data."""
     rows = material.train_count
-    sizes = {min(most, rows): min(data, material.count) for most, data in ((500, 200), (2000, 1000), (10_000, 10_000))}
+    pairs = ((200, 100), (1000, 500), (10_000, 10_000))
+    sizes = {min(most, rows): min(data, material.count) for most, data in pairs}
 
     def run(options, advance) -> Finding:
         data, few = options["data"], min(100, material.samples)
@@ -112,7 +113,7 @@ def where_the_nats_go(material: Material) -> Step:
             train = material.train(options["data"])
         except InputError as error:
             return Together((gaps(material.model, part, split=material.name, **how),), (f"Training data: {error}",))
-        if material.name == "train":
+        if material.is_trained_on:
             return gaps(material.model, part, split=material.name, **how)
         return gaps_by_split(material.model, {"train": train, material.name: part}, **how)
 
@@ -152,8 +153,8 @@ def integrate(material: Material) -> Step:
 
 ANALYSES: dict[str, Callable[[Material], Step]] = {
     "evidence": evidence,
-    "baselines": baselines,
     "surgery": surgery,
+    "baselines": baselines,
     "annealing": annealing,
     "gaps": where_the_nats_go,
     "calibration": calibrate,
@@ -176,6 +177,8 @@ def make_steps(material: Material, only: Sequence[str] | str | None) -> tuple[li
     for name in asked:
         if name not in ANALYSES:
             raise InputError(f"unknown analysis '{name}'; {nearest(name, ANALYSES)}")
+    if not asked:
+        raise InputError(f"an evaluation needs an analysis; 'only' is empty; choose of {', '.join(ANALYSES)}.")
     steps, left_out = [], {}
     for name, make in ANALYSES.items():
         if name not in asked:

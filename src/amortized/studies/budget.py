@@ -5,8 +5,9 @@ the decoder. Without a budget a step is done in its usual size. Within one, each
 
     share = time left * weight of the step / weights of this step and those after it
 
-A step is done in its smallest size first, which tells what a row costs, and again in the largest that its share still holds. What
-it leaves of its share is left to the others. A step whose smallest size would not fit, at the cost of a row so far, is left out.
+A step is done in its smallest size first, which tells what a row costs, and again in the largest that its share still holds.
+What it leaves of its share is left to the others. A step whose smallest size would take several shares, at what a row of the
+first step cost, is left out.
 """
 
 import math
@@ -14,7 +15,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from amortized.errors import InputError
 from amortized.evaluation import Finding
@@ -22,6 +23,12 @@ from amortized.evaluation import Finding
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 WORTH = 2.0
 """What was kept of an earlier evaluation is done again where this many times the work fits."""
+
+SHARES = 3.0
+"""How many of its shares the smallest size of a step may take: what it will take is a rough guess."""
+
+TOO_SMALL = "the budget is too small for it"
+"""Why a step is left out that the model and the data would allow."""
 
 Advance = Callable[[int], Any] | None
 Run = Callable[[Mapping[str, int], Advance], Finding]
@@ -38,6 +45,10 @@ class Size:
 
     work: float
     options: Mapping[str, int]
+
+    def covers(self, other: "Size") -> bool:
+        """Whether it is at least as much of everything."""
+        return all(self.options.get(name, 0) >= count for name, count in other.options.items())
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class Budget:
     Attributes:
         seconds: How much; None for as long as it takes.
         began: When it began, by the monotonic clock.
-        cost: Seconds of a decoder's row so far; None where nothing was done yet.
+        cost: Seconds of a decoder's row in the first step; None where nothing was done yet.
     """
 
     seconds: float | None = None
@@ -126,36 +137,43 @@ def carry_out(
             if number == 0:
                 raise
             done = str(error)
-        if number == 0 and (isinstance(done, str) or budget.left < 0) and budget.seconds is not None:
-            least = budget.seconds - budget.left
-            raise InputError(
-                f"a budget of {budget.seconds:g} s is too small for anything: {step.title} in its smallest size takes about"
-                f" {least:.1f} s here; give at least --budget {math.ceil(2 * least)}s."
-            )
         yield step, done
 
 
 def _do(step: Step, share: float, budget: Budget, kept: Done | None, advance: Callable[[Step], Advance]) -> Done | str:
     if budget.seconds is None:
         size = step.sizes[step.usual]
-        return kept if kept is not None and kept.size.work >= size.work else _timed(step, size, budget, advance)
+        return kept if kept is not None and kept.size.covers(size) else _timed(step, size, budget, advance)
     if kept is not None:
         size = _largest(step.sizes, share * kept.size.work / max(kept.seconds, 1e-9))
         is_worth_it = size is not None and size.work > WORTH * kept.size.work
         return _timed(step, size, budget, advance) if is_worth_it else kept  # pyright: ignore[reportArgumentType]
-    smallest = step.sizes[0]
-    if budget.left <= 0 or (budget.cost is not None and smallest.work * budget.cost > budget.left):
-        return "the budget is too small for it"
+    smallest, is_first = step.sizes[0], budget.cost is None
+    if budget.left <= 0 or (budget.cost is not None and smallest.work * budget.cost > SHARES * share):
+        if is_first:
+            _refuse(step, budget, 0.0)
+        return TOO_SMALL
     done = _timed(step, smallest, budget, advance)
+    if is_first and budget.left < 0:
+        _refuse(step, budget, done.seconds)
     size = _largest(step.sizes[1:], (share - done.seconds) * smallest.work / max(done.seconds, 1e-9))
     return done if size is None else _timed(step, size, budget, advance)
+
+
+def _refuse(step: Step, budget: Budget, seconds: float) -> NoReturn:
+    least = max(seconds, budget.seconds or 0.0)
+    raise InputError(
+        f"a budget of {budget.seconds:g} s is too small for anything: {step.title} in its smallest size takes about"
+        f" {least:.2g} s here; give at least --budget {math.ceil(2 * least)}s."
+    )
 
 
 def _timed(step: Step, size: Size, budget: Budget, advance: Callable[[Step], Advance]) -> Done:
     began = time.monotonic()
     finding = step.run(size.options, advance(step))
     seconds = time.monotonic() - began
-    budget.cost = seconds / size.work
+    if budget.cost is None:
+        budget.cost = seconds / size.work
     return Done(finding, size, seconds)
 
 

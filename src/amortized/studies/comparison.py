@@ -93,6 +93,9 @@ class Comparison:
         """What a reader must know before quoting the differences."""
         others = [each.name for each in self.runs if not each.is_paired]
         notes = [note for each in self.runs for note in (f"{each.name}: {text}" for text in each.evidence.notes)]
+        masses = {each.evidence.dimensions is None for each in self.runs}
+        if len(masses) > 1:
+            notes.append("Some of these models give the data a mass and others a density: their log p(x) cannot be compared.")
         if others:
             first = self.runs[0].name
             notes.append(

@@ -11,7 +11,7 @@ from amortized.evaluation.records import as_text
 from amortized.processes import is_first, world
 from amortized.reading import Reading, read
 from amortized.studies.analyses import make_steps
-from amortized.studies.budget import Advance, Budget, Done, Step, carry_out, to_seconds
+from amortized.studies.budget import TOO_SMALL, Advance, Budget, Done, Step, carry_out, to_seconds
 from amortized.studies.keeping import Keeper, identify
 from amortized.studies.material import Material
 from amortized.studies.pictures import write_picture
@@ -114,11 +114,10 @@ def evaluate_run(
         raise InputError(f"a budget needs one process, and there are {world()}; leave out the budget, or --devices.")
     budgeted, began = Budget(limit), time.monotonic()
     reading = read(run, data, split)
-    keeper = Keeper(run.path, reading.name, _identity(run, reading, seed, precision, target_stderr))
-    kept = keeper.read()
     how: dict[str, Any] = {"target_stderr": target_stderr, "seed": seed, "precision": precision, "factors": factors}
     material = Material(run, data, split, reading, samples=samples, **how)
-    material.parts = keeper.parts
+    keeper = Keeper(run.path, reading.name, _identity(run, reading), material.settings)
+    kept, material.parts = keeper.read(), keeper.parts
     steps, left_out = make_steps(material, only)
     made = Evaluation(reading.name, reading.count, {}, left_out, {step.name: step.title for step in steps})
     for step, done in carry_out(steps, budgeted, kept, lambda step: show.begin(step) if show else None):
@@ -127,32 +126,35 @@ def evaluate_run(
         else:
             made.done[step.name] = done
             _write(run, reading.name, keeper, step, done)
-            if keeper.folder is not None and is_first() and not done.is_kept:
-                write_picture(step.name, done.finding, material, keeper.folder)
+            file = keeper.picture(step.name)
+            if file is not None and is_first() and not done.is_kept:
+                write_picture(step.name, done.finding, material, file)
         if show is not None:
             show.end(step, done)
         if not is_first():
             break  # the evidence is shared out among the processes; the rest is the work of one
         if step.name == "evidence" and not isinstance(done, str):
             material.evidence = done.finding  # pyright: ignore[reportAttributeAccessIssue]
-    if only is not None and left_out:
-        name, reason = next(iter(made.left_out.items()))
-        raise InputError(f"'{name}' cannot be done: {reason}")
+    refused = [(name, reason) for name, reason in made.left_out.items() if reason != TOO_SMALL]
+    if only is not None and refused:
+        raise InputError(f"'{refused[0][0]}' cannot be done: {refused[0][1]}")
     return replace(made, seconds=time.monotonic() - began)
 
 
-def _identity(run: "Run", reading: Reading, *how: Any) -> str:
-    """Of what a finding depends on besides its size; a run that is not in a folder keeps nothing."""
+def _identity(run: "Run", reading: Reading) -> str:
+    """Of the weights and the data; a run that is not in a folder keeps nothing."""
     if run.folder is None:
         return ""
-    return identify(run.folder.weights, reading.whole.fingerprint, reading.name, reading.count, *how)
+    return identify(run.folder.weights, reading.whole.fingerprint, reading.name, reading.count)
 
 
 def _write(run: "Run", split: str, keeper: Keeper, step: Step, done: Done) -> None:
-    """Keep a step, and write its metrics beside those of the others."""
+    """Keep a step, and write its metrics beside those of the other steps, in the place of its own from before."""
     if not is_first():
         return
+    before = keeper.names(step.name)
     keeper.write(step.name, done)
-    run.metrics[split] = run.metrics.get(split, {}) | {name: asdict(metric) for name, metric in done.finding.metrics.items()}
+    others = {name: metric for name, metric in run.metrics.get(split, {}).items() if name not in before}
+    run.metrics[split] = others | {name: asdict(metric) for name, metric in done.finding.metrics.items()}
     if run.folder is not None:
         run.folder.write_metrics({split: run.metrics[split]})

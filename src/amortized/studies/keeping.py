@@ -1,11 +1,12 @@
 """What an evaluation leaves in the run folder, so that one that was interrupted goes on.
 
-    evaluation/SPLIT.json            of which weights, data and seed; by step its size, seconds, metrics and notes
+    evaluation/SPLIT.json            of which weights and data; by step its settings, size, seconds, metrics and notes
     evaluation/SPLIT/STEP.npz        the values of each datum, where the step has any
     evaluation/SPLIT/parts.npz       the evidence of some chunks of the data, until that of all is there
     evaluation/SPLIT/STEP.png        its picture, where it has one
 
-A step that was kept under other weights, data, seed or version counts as not there.
+What was kept of other weights or data, or by another version, counts as not there. A step that was done by other settings (seed,
+precision, factors) is another step, beside the one by the usual settings: its key is STEP-DIGEST.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -57,11 +58,12 @@ class Keeper:
     Args:
         folder: The run folder; None keeps nothing.
         split: The name of the data.
-        identity: Of what the evaluation depends on besides the sizes of its steps.
+        identity: Of the weights and the data.
+        settings: By the name of a step, what it depends on besides its size, where that is not the usual.
     """
 
-    def __init__(self, folder: Path | None, split: str, identity: str):
-        self.identity = identity
+    def __init__(self, folder: Path | None, split: str, identity: str, settings: Callable[[str], Mapping[str, Any]]):
+        self.identity, self.settings = identity, settings
         slug = re.sub(r"[^A-Za-z0-9.-]+", "-", split).strip("-.") or "data"
         self.file = None if folder is None else folder / "evaluation" / f"{slug}.json"
         self.folder = None if self.file is None else self.file.with_suffix("")
@@ -75,8 +77,9 @@ class Keeper:
             record = json.loads(self.file.read_text(encoding="utf-8"))
             if record["identity"] != self.identity:
                 return {}
-            done = {name: self._done(name, step) for name, step in record["steps"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            names = {key: step["name"] for key, step in record["steps"].items()}
+            done = {name: self._done(name, record["steps"][key]) for key, name in names.items() if key == self._key(name)}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
             return {}
         self.record = record
         return done
@@ -91,23 +94,33 @@ class Keeper:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **{key: value.cpu().numpy() for key, value in values.items()})  # pyright: ignore
             write_atomically(self._values_file(name), buffer.getvalue())
-        fields = _plain(done.finding)
-        self.record["steps"][name] = {
+        self.record["steps"][self._key(name)] = {
+            "name": name,
+            "settings": dict(self.settings(name)),
             "work": done.size.work,
             "options": dict(done.size.options),
             "seconds": round(done.seconds, 3),
             "metrics": {key: asdict(metric) for key, metric in done.finding.metrics.items()},
             "notes": list(done.finding.notes),
             "values": sorted(values),
-            "fields": fields,
+            "fields": _plain(done.finding),
         }
         write_json(self.file, self.record)
+
+    def names(self, name: str) -> set[str]:
+        """The metrics that a step is known to have, by whatever settings."""
+        steps = [step for step in self.record["steps"].values() if step["name"] == name]
+        return {metric for step in steps for metric in step["metrics"]}
+
+    def picture(self, name: str) -> Path | None:
+        """Where the picture of a step goes."""
+        return None if self.folder is None else self.folder / f"{self._key(name)}.png"
 
     def parts(self, samples: int) -> "KeptParts | None":
         """What is kept of the evidence of all data by so many samples; several processes keep none."""
         if self.folder is None or world() > 1:
             return None
-        return KeptParts(self.folder / "parts.npz", f"{self.identity} {samples}")
+        return KeptParts(self.folder / "parts.npz", f"{self.identity} {self._key('evidence')} {samples}")
 
     def _done(self, name: str, step: Mapping[str, Any]) -> Done:
         values: dict[str, Tensor] = {}
@@ -123,7 +136,11 @@ class Keeper:
 
     def _values_file(self, name: str) -> Path:
         assert self.folder is not None
-        return self.folder / f"{name}.npz"
+        return self.folder / f"{self._key(name)}.npz"
+
+    def _key(self, name: str) -> str:
+        settings = self.settings(name)
+        return f"{name}-{identify(settings)[:8]}" if settings else name
 
 
 class KeptParts:
@@ -165,7 +182,7 @@ class KeptParts:
                     return {}
                 columns = torch.from_numpy(arrays["columns"]).split(arrays["sizes"].tolist(), 1)
                 return dict(zip(arrays["numbers"].tolist(), columns, strict=True))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return {}
 
 

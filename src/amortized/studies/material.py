@@ -1,16 +1,21 @@
 """What the analyses of an evaluation are made of: a run, and random parts of its data."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from amortized import tasks
+from amortized.errors import InputError
 from amortized.evaluation import Evidence, Joint, Parts, evaluate
 from amortized.reading import Reading, read
 from amortized.seeds import derive_seed
 from amortized.studies.budget import Advance
+from amortized.studies.factors import find_factors, given_factors
 from amortized.studies.keeping import KeptParts
 from amortized.tasks.running import pick
 from amortized.terms import Batch
@@ -63,10 +68,49 @@ class Material:
         self.parts: Callable[[int], KeptParts | None] = lambda samples: None
         self._held: dict[tuple[str, int], list[Batch]] = {}
 
+    def settings(self, step: str) -> dict[str, Any]:
+        """What a step depends on besides weights, data and size, where that is not the usual."""
+        given: dict[str, Any] = {"seed": self.seed}
+        usual: dict[str, Any] = {"seed": 0}
+        if step == "evidence":
+            given |= {"precision": self.precision, "target_stderr": self.target_stderr}
+            usual |= {"precision": "32", "target_stderr": None}
+        if step == "disentanglement":
+            given["factors"], usual["factors"] = self.factors_digest, None
+        return {name: value for name, value in given.items() if value != usual[name]}
+
+    def factors_of(self, batches: list[Batch]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """The true factors of some of the data, (N, F) codes, and their names.
+
+        Raises:
+            InputError: There are none, or not one row for each row of the data's source.
+        """
+        sizes = {name: len(rows) for name, rows in self.reading.whole.splits.items()}
+        own, total = sizes.get(self.split, 0), sum(sizes.values())
+        return find_factors(self.factors, self._source, self.split, batches, {own, total, total - sizes["test"]} - {0})
+
+    @property
+    def _source(self) -> Any:
+        return self.run.recipe.data.source if self.data is None else self.data
+
+    @property
+    def factors_digest(self) -> str | None:
+        """Of the values of the factors; None where there are none."""
+        try:
+            values = given_factors(self.factors, self._source, self.split)[0]
+        except InputError:
+            return None
+        return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
+
     @property
     def name(self) -> str:
         """Of the data."""
         return self.reading.name
+
+    @property
+    def is_trained_on(self) -> bool:
+        """Whether the model was trained on some of the data."""
+        return self.data is None and self.split in ("train", "all")
 
     @property
     def latents(self) -> int:
@@ -87,6 +131,13 @@ class Material:
         """Refuse a model in whose latent space nothing can move."""
         with torch.no_grad():
             Joint.of(self.model, self.first, method=method)
+
+    def check_paths(self) -> None:
+        """Refuse a model between whose latents there is nothing."""
+        with torch.no_grad():
+            support = self.model.posterior(self.first).support
+        if support is not None and support.is_discrete:
+            raise InputError("the latents are discrete, and there are no paths between them.")
 
     def whole(self) -> Iterable[Batch]:
         """All data, in their order."""

@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_picture(name: str, finding: Finding, material: Material, folder: Path) -> Path | None:
+def write_picture(name: str, finding: Finding, material: Material, file: Path) -> bool:
     """Write the picture of a step as a PNG.
 
     Args:
         name: Of the step.
         finding: What came of it.
         material: What it was made of.
-        folder: Where the picture goes.
+        file: Where the picture goes.
 
     Returns:
-        The file; None where the step has no picture, or matplotlib is not installed (the extra `plots`).
+        Whether there is one: not every step has a picture, and matplotlib may not be installed (the extra `plots`).
     """
     if name not in PICTURES or find_spec("matplotlib") is None:
-        return None
+        return False
     buffer = io.BytesIO()
     PICTURES[name](finding, material).savefig(buffer, format="png", dpi=150)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{name}.png", buffer.getvalue())
-    return folder / f"{name}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, buffer.getvalue())
+    return True
 
 
 def _calibration(finding: Finding, material: Material) -> "Figure":

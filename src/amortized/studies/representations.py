@@ -10,7 +10,6 @@ from amortized.evaluation import Finding, clusters, probes, representations, smo
 from amortized.evaluation import disentanglement as score_disentanglement
 from amortized.evaluation import sample_quality as compare_samples
 from amortized.studies.budget import Size, Step
-from amortized.studies.factors import find_factors
 from amortized.studies.findings import Together
 from amortized.studies.material import Material
 from amortized.terms import Batch
@@ -20,6 +19,8 @@ def representation(material: Material) -> Step:
     """What can be read of the labels off the latents, and off the data themselves."""
     if material.first.labels is None:
         raise InputError("there are no labels; name their column or array with --labels in fit.")
+    if material.is_trained_on:
+        raise InputError(f"probes are fitted to training data, and split '{material.split}' has these; evaluate another split.")
 
     def run(options, advance) -> Finding:
         train, test = material.train(options["train"]), material.part(options["data"])
@@ -38,11 +39,11 @@ def representation(material: Material) -> Step:
 
 def disentanglement(material: Material) -> Step:
     """How the latents divide the true factors among them."""
-    find_factors(material, [material.first])
+    material.factors_of([material.first])
 
     def run(options, advance) -> Finding:
         part = material.part(options["data"])
-        factors, names = find_factors(material, part)
+        factors, names = material.factors_of(part)
         found = representations(material.model, part, progress=advance)
         how: dict[str, Any] = {"factor_names": names, "split": material.name}
         return score_disentanglement(found.z, factors, scales=found.scales, **how)
@@ -57,7 +58,7 @@ def sample_quality(material: Material) -> Step:
 
     def run(options, advance) -> Finding:
         n = options["samples"]
-        train, real = material.train(4 * n), material.part(n)
+        train, real = None if material.is_trained_on else material.train(4 * n), material.part(n)
         how: dict[str, Any] = {"n": n, "seed": material.seed, "split": material.name, "progress": advance}
         return compare_samples(material.model, real, reference=train, **how)
 
@@ -68,6 +69,7 @@ def sample_quality(material: Material) -> Step:
 
 def interpolation(material: Material) -> Step:
     """How smoothly data turn into each other."""
+    material.check_paths()
 
     def run(options, advance) -> Finding:
         part = material.part(min(2 * options["pairs"], material.count))

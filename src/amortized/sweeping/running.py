@@ -87,7 +87,7 @@ def _run(each: Planned, data: Any, folder: Path | None, quiet: bool) -> Run:
 
 
 def _point(each: Planned, run: Run, samples: int, split: str) -> Point:
-    evidence = run.evaluate(split=split, samples=samples, seed=run.recipe.seed)
+    evidence = run.evidence(split=split, samples=samples, seed=run.recipe.seed)
     latents = activity(run.model, run.batches(split=split)[1], split=split, seed=run.recipe.seed)
     found = evidence.metrics | latents.metrics
     return Point(each.name, each.values, {name: found[name].value for name in METRICS if name in found}, latents.collapsed)
