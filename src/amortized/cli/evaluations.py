@@ -38,7 +38,7 @@ def evaluate(
         samples: Posterior samples per datum of the evidence.
         target_stderr: The Monte Carlo standard error that each log p(x) is to have, in nats; samples are doubled until then.
         budget: The time for it, such as 90s or 2m; by default as long as the usual sizes take.
-        only: Some of the analyses, with commas between them: evidence, baselines, surgery, annealing, gaps, calibration,
+        only: Some of the analyses, with commas between them: evidence, surgery, baselines, annealing, gaps, calibration,
             quadrature, representation, disentanglement, sample-quality, interpolation.
         split: The part of the data.
         factors: The array of the data's file that holds their true factors, for disentanglement.
