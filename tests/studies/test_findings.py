@@ -20,7 +20,7 @@ def material_of(truth, factor: float, samples: int) -> Material:
     x = {f"{name}_x": truth.sample(count, seed=seed) for name, count, seed in (("train", 20, 1), ("test", 60, 2))}
     data = {name: values.numpy() for name, values in x.items()}
     run = am.train(truth.model().float(), data, epochs=1, quiet=True, accelerator="cpu")
-    run.model.load_state_dict(truth.model(truth.wide_posterior(factor)).state_dict())
+    run.model.load_state_dict(truth.model(truth.wide_posterior(factor)).state_dict())  # pyright: ignore[reportAttributeAccessIssue]
     return Material(run, None, "test", read(run), samples=samples)
 
 
