@@ -86,7 +86,7 @@ class Run:
             data: Other data than those of the run: anything that `fit` takes; used whole, unless they bring splits.
             split: "train", "valid" or "test", of the run's own data or of data that bring splits.
             samples: Posterior samples per datum of the evidence.
-            target_stderr: The Monte Carlo standard error that each log p(x) is to have, nats: samples are doubled until then.
+            target_stderr: The Monte Carlo standard error that each log p(x) is to have, nats: samples double as it takes.
             budget: The time for it, such as "2m" or a number of seconds; None for all in the usual sizes.
             only: The names of some of the analyses (`amortized.studies.ANALYSES`); None for all that the model and data allow.
             seed: Of all that is random.

@@ -124,28 +124,39 @@ def test_what_cannot_be_met_is_said(of_size):
     assert "For 7 of 7 data the Monte Carlo standard error is still above the 1e-06 nats asked for" in str(found)
 
 
-def test_samples_that_grow_go_on_from_those_there_are(of_size):
-    """Grown to 400 in one chunk, the sums are of the draws that 100, 100 and 200 would be; none is lost or taken twice."""
+def test_the_draws_that_say_how_many_are_not_those_that_estimate(of_size):
+    """Grown to 400 in one chunk, the sums are of the draws that 100, 100 and 200 would be after a pilot of 100 and 100."""
     truth = of_size(2, 4)
     model, x = truth.model(truth.wide_posterior(1.3)), truth.sample(3)
     grown = evaluate(model, [x], samples=100, target_stderr=1e-9, most_samples=400)
     first = evaluate(model, [x], samples=100)
     seed_noise(x.device, 0, "evaluation", 0)
     with torch.no_grad():
-        log_w = torch.cat([model.terms(x, samples=count).log_w for count in (100, 100, 200)])
+        pilot, log_w = (
+            torch.cat([model.terms(x, samples=count).log_w for count in counts]) for counts in ((100, 100), (100, 100, 200))
+        )
     assert grown.nll is not None
     assert first.nll is not None
-    torch.testing.assert_close(-first.nll, log_w[:100].logsumexp(0) - math.log(100), rtol=0, atol=1e-12)
+    torch.testing.assert_close(-first.nll, pilot[:100].logsumexp(0) - math.log(100), rtol=0, atol=1e-12)
     torch.testing.assert_close(-grown.nll, log_w.logsumexp(0) - math.log(400), rtol=0, atol=1e-12)
     torch.testing.assert_close(effective(grown), log_w.softmax(0).square().sum(0).reciprocal())
 
 
-def test_bounds_whose_samples_grow_are_bounds_and_their_errors_are_met(of_size):
-    found, truth = repeated(of_size(3, 5, seed=3), "0.9", samples=100, target_stderr=0.03)
-    lower = log_px(found).lower
+@pytest.mark.parametrize(
+    ("size", "kind", "samples", "target"),
+    [(1, "1.5", 20, 0.08), (1, "1.3", 100, 0.03), (3, "1.3", 100, 0.04), (3, "0.9", 100, 0.03)],
+)
+def test_bounds_whose_samples_grow_are_bounds_and_their_errors_are_met(of_size, size, kind, samples, target):
+    """Of a wide q they would not be, by 4 to 7 standard errors, if the draws that estimate said when they are enough."""
+    found, truth = repeated(of_size(size, size + 3, seed=3), kind, samples=samples, target_stderr=target)
+    lower, each = log_px(found).lower, found.samples_of_each
     assert lower.mean() <= truth + 3 * lower.std() / math.sqrt(REPETITIONS)
-    assert abs(float(lower.mean() - truth)) < 0.03
-    assert float((log_px(found).mc_variance.sqrt() <= 0.03).double().mean()) == 1
+    assert each is not None
+    assert each.double().mean() > samples
+    assert (lower - truth).square().mean().sqrt() <= target
+    missed = int((log_px(found).mc_variance.sqrt() > target).sum())
+    assert missed < 0.15 * REPETITIONS
+    assert (f"For {missed:,} of 1,000 data the Monte Carlo standard error is still above" in str(found)) == bool(missed)
 
 
 def test_a_subset_of_the_data_may_go_on(linear_gaussian):
@@ -207,7 +218,16 @@ def test_a_point_mass_has_no_log_px_and_one_sample_no_tail(linear_gaussian):
     [
         ({"samples": 1.5}, "samples must be a positive integer; it is 1.5"),
         ({"target_stderr": 0.0}, "target_stderr must be a positive number of nats; it is 0.0"),
+        ({"samples": 0}, "samples must be a positive integer; it is 0"),
+        ({"samples": math.inf}, "samples must be a positive integer; it is inf"),
+        ({"samples": math.nan}, "samples must be a positive integer; it is nan"),
+        ({"samples": True}, "samples must be a positive integer; it is True"),
         ({"target_stderr": math.nan}, "it is nan"),
+        ({"target_stderr": math.inf}, "it is inf"),
+        ({"target_stderr": True}, "target_stderr must be a positive number of nats; it is True"),
+        ({"target_stderr": "0.1 nats"}, "it is 0.1 nats"),
+        ({"target_stderr": 0.1, "most_samples": math.inf}, r"an integer from samples \(1000\) up; it is inf"),
+        ({"target_stderr": 0.1, "most_samples": math.nan}, "up; it is nan"),
         ({"samples": 10, "target_stderr": 0.1, "most_samples": 9}, r"an integer from samples \(10\) up; it is 9"),
         ({"most_samples": 9}, "most_samples is 9, and nothing makes the 1000 samples grow"),
     ],

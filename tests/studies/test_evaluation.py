@@ -1,6 +1,7 @@
 # pyright: reportArgumentType=false, reportCallIssue=false
 # Options of many types are unpacked into one call.
 import json
+import math
 
 import pytest
 import torch
@@ -103,6 +104,12 @@ def test_each_step_is_written_when_it_is_done(folder, monkeypatch):
 def test_a_budget_too_small_is_refused_with_the_least_that_works(folder):
     with pytest.raises(InputError, match="too small for anything"):
         am.load_run(folder).evaluate(samples=77, seed=5, budget="0.0001s")
+
+
+@pytest.mark.parametrize("number", [{"samples": math.inf}, {"samples": math.nan}, {"samples": True}, {"target_stderr": math.nan}])
+def test_what_is_no_number_of_samples_or_no_error_is_refused(folder, number):
+    with pytest.raises(InputError, match=f"{next(iter(number))} must be a positive"):
+        am.load_run(folder).evaluate(**number)
 
 
 def test_unknown_names_are_refused_with_those_there_are(folder):

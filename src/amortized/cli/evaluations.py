@@ -36,7 +36,8 @@ def evaluate(
         run: The run folder.
         data: Other data than the run's own.
         samples: Posterior samples per datum of the evidence.
-        target_stderr: The Monte Carlo standard error that each log p(x) is to have, in nats; samples are doubled until then.
+        target_stderr: The Monte Carlo standard error that each log p(x) is to have, in nats; samples are doubled for those
+            that need it.
         budget: The time for it, such as 90s or 2m; by default as long as the usual sizes take.
         only: Some of the analyses, with commas between them: evidence, surgery, baselines, annealing, gaps, calibration,
             quadrature, representation, disentanglement, sample-quality, interpolation.

@@ -19,7 +19,7 @@ from amortized.evaluation.records import LogPx, Metric, as_text, standard_error
 ENOUGH_EFFECTIVE_SAMPLES = 100
 """Below, the delta method's interval is too narrow, and its center too low."""
 
-HEAVY = 0.4
+HEAVY = 0.35
 """A median k-hat above it leaves intervals too narrow: weights whose third moment is infinite are far from normal in the mean."""
 
 METRICS = frozenset(
@@ -49,7 +49,7 @@ class Evidence:
         effective_samples: (N,) Kish's effective sample size of the weights; None where there are not several.
         pareto_k: (N,) k-hat of the weights' tails; NaN where the largest are all alike, or there are fewer than 21 samples; None
             where that is so of every datum's number of samples, or there are no weights.
-        samples_of_each: (N,) int64, posterior samples of each datum.
+        samples_of_each: (N,) int64, posterior samples of each datum, those of a pilot not counted.
         target_stderr_nats: The Monte Carlo standard error that was asked for; None where the number of samples was.
         seconds: How long it took.
     """
@@ -171,6 +171,6 @@ class Evidence:
         target = self.target_stderr_nats
         if target is not None and (missed := int((~(variance.sqrt() <= target)).sum())):
             yield (
-                f"For {missed:,} of {n:,} data the Monte Carlo standard error is still above the {target:g} nats asked for; allow"
-                " more samples (`most_samples`)."
+                f"For {missed:,} of {n:,} data the Monte Carlo standard error is still above the {target:g} nats asked for; take"
+                " more `samples`, or allow more (`most_samples`)."
             )

@@ -10,9 +10,10 @@ variance about r / K (Nowozin 2018, proposition 1); r is estimated from the same
 
 which is a bound for many samples only: the estimate is too low where no draw found the largest weights.
 
-Where an error is asked for, in place of a number of samples, K doubles for the data whose standard error is above it; the draws
-so far go on to count. It is then the weights that say when to stop. They stop earlier where they vary less than they should, for
-want of a large one, so that such an estimate is too low a little more often: by an amount within the error that was asked for.
+Where an error is asked for, in place of a number of samples, a pilot's draws give r of each datum, and K doubles until r / K is
+small enough. The pilot is then dropped, and the estimate is made of K other draws, so that it is the lower bound that it is for
+any K. Draws that also said when they are enough would stop where they happen to vary little: with bounded weights, of a q wider
+than the posterior, that is where no small one is among them, and their mean would be above log p(x).
 """
 
 import math
@@ -37,6 +38,12 @@ from amortized.terms import Batch
 
 MOST_TIMES = 64
 """How many times the samples asked for are taken at most, where they grow."""
+
+PILOT = 2
+"""A pilot doubles until it asks for at most so many times the samples that it has."""
+
+AIM = 0.8
+"""The share of the error asked for that a pilot aims at, because the errors of the samples that follow scatter about its own."""
 
 COLUMNS = 12
 """Numbers of each datum: what `_columns` gives."""
@@ -78,7 +85,7 @@ def evaluate(
         batches: The data; how they are cut does not matter beyond the noise.
         samples: The number K of posterior samples per datum; a model that enumerates its latents takes none.
         target_stderr: The Monte Carlo standard error, in nats, that the log p(x) of each datum is to have: K is doubled for the
-            data that have a greater one. None takes K for all.
+            data that need more, as a pilot of at least half as many samples says, which then play no part. None takes K for all.
         most_samples: The K beyond which it is not doubled; None for 64 times `samples`.
         seed: Of the posterior samples.
         split: The name of the data, for the record.
@@ -142,6 +149,19 @@ def evaluate(
     )
 
 
+def check_samples(samples: int, target_stderr: float | None = None) -> None:
+    """Refuse what is no number of samples, or no error.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not _is_count(samples):
+        raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
+    is_number = isinstance(target_stderr, int | float) and not isinstance(target_stderr, bool)
+    if target_stderr is not None and not (is_number and 0 < target_stderr < math.inf):
+        raise InputError(f"target_stderr must be a positive number of nats; it is {target_stderr}; 0.1 is usual.")
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How many samples a datum gets."""
@@ -152,8 +172,7 @@ class _Plan:
 
     @classmethod
     def checked(cls, samples: int, target_stderr: float | None, most_samples: int | None) -> "_Plan":
-        if samples != int(samples) or samples < 1:
-            raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
+        check_samples(samples, target_stderr)
         if target_stderr is None:
             if most_samples is not None:
                 raise InputError(
@@ -161,23 +180,38 @@ class _Plan:
                     " as many samples."
                 )
             return cls(samples, None, samples)
-        if not 0 < target_stderr < math.inf:
-            raise InputError(f"target_stderr must be a positive number of nats; it is {target_stderr}; 0.1 is usual.")
         most_samples = MOST_TIMES * samples if most_samples is None else most_samples
-        if most_samples != int(most_samples) or most_samples < samples:
+        if not _is_count(most_samples) or most_samples < samples:
             raise InputError(f"most_samples must be an integer from samples ({samples}) up; it is {most_samples}.")
         return cls(samples, target_stderr, most_samples)
 
+    def needed(self, pilot: Weights) -> Tensor:
+        """(B,) samples that the data need for the error asked for; where that cannot be told, as many as they may have."""
+        if self.target_stderr is None or not pilot.is_bound:
+            return pilot.drawn
+        needed = pilot.variance * pilot.drawn / (AIM * self.target_stderr) ** 2
+        return needed.nan_to_num(nan=math.inf).clamp(max=self.most_samples)
+
+
+def _is_count(value: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
 
 def _draw(model: Model, batch: Batch, plan: _Plan, at_once: int) -> Weights:
-    """The weights of a chunk of data, of which those that need more samples get more."""
-    weights = Weights(len(batch), batch.x.device, plan.most_samples)
-    take(plan.samples, at_once, partial(_add, model, batch, weights, slice(None)))
-    drawn = plan.samples
-    while plan.target_stderr is not None and weights.is_bound and not weights.is_complete and drawn < plan.most_samples:
-        rows = (~(weights.variance.sqrt() <= plan.target_stderr)).nonzero().squeeze(-1)  # where it cannot be told as well
-        if not len(rows):
-            break
+    """The weights of a chunk of data; where they are to meet an error, a pilot says how many."""
+    grown = partial(_grown, model, batch, plan, at_once)
+    pilot = grown(lambda weights: plan.needed(weights) > PILOT * weights.drawn)
+    if plan.target_stderr is None or not pilot.is_bound or pilot.is_complete:
+        return pilot
+    needed = plan.needed(pilot)
+    return grown(lambda weights: needed > weights.drawn)
+
+
+def _grown(model: Model, batch: Batch, plan: _Plan, at_once: int, is_short: Callable[[Weights], Tensor]) -> Weights:
+    """The weights of a chunk of data, of which those that are short of samples get as many again until they are not."""
+    weights, drawn = Weights(len(batch), batch.x.device, plan.most_samples), plan.samples
+    take(drawn, at_once, partial(_add, model, batch, weights, slice(None)))
+    while drawn < plan.most_samples and len(rows := is_short(weights).nonzero().squeeze(-1)):
         more = min(drawn, plan.most_samples - drawn)
         at_once = max(1, rows_at_once(model, device_of(model)) // len(rows))
         take(more, at_once, partial(_add, model, batch.rows(rows.to(batch.x.device)), weights, rows))

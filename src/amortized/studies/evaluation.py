@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from amortized.errors import InputError, nearest
 from amortized.evaluation import Evidence, Finding, Metric
+from amortized.evaluation.importance import check_samples
 from amortized.evaluation.records import as_text
 from amortized.processes import is_first, world
 from amortized.reading import Reading, read
@@ -109,6 +110,7 @@ def evaluate_run(
     show: Show | None = None,
 ) -> Evaluation:
     """Do the analyses that a run's model and data allow; `Run.evaluate` says more."""
+    check_samples(samples, target_stderr)
     limit = None if budget is None else to_seconds(budget)
     if limit is not None and world() > 1:
         raise InputError(f"a budget needs one process, and there are {world()}; leave out the budget, or --devices.")

@@ -11,6 +11,9 @@ from amortized.evaluation.records import standard_error
 CLEAR = 3.0
 """Standard errors from which on a difference is named."""
 
+LEAST = 0.01
+"""Nats from which on it is: less is of no use to anyone, and can be rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class Together:
@@ -59,7 +62,7 @@ class Agreement:
     def notes(self) -> list[str]:
         """Which of the two is to be believed: both are lower bounds, and so the larger one."""
         mean, error = float(self.difference.mean()), standard_error(self.difference)
-        if not abs(mean) > CLEAR * error:
+        if abs(mean) < LEAST or not abs(mean) > CLEAR * error:
             return []
         more, less = ("annealed", "plain") if mean > 0 else ("plain", "annealed")
         return [
