@@ -14,8 +14,10 @@ What is integrated are densities of a latent z, with p(x, z) in units of its gre
     p(x, z)     p(z)     q(z | x)     q(z | x) log[ p(x, z) / q(z | x) ]     p(x, z) y     p(x, z) y y^T,      y = z - c
 
 Panels are split until the claimed errors of the first four sum to the tolerance. No panel can know of a mode between its points.
-So panels start as many, and are split where draws from q gather; and as p(z) and q(z|x) integrate to 1, it is seen where a part
-of them was missed: then all panels that draws from them fall on are split.
+So panels start as many, and are split where draws from q gather, and around the tops of log p(x, z) to which it climbs from all
+local maxima of the points (`peaks`). What a peak may hold that rises between the points of a panel counts as an error of that
+panel. And as p(z) and q(z|x) integrate to 1, it is seen where a part of them was missed: then all panels that draws from them
+fall on are split.
 """
 
 from collections.abc import Callable
@@ -23,8 +25,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from amortized.errors import InputError
+from amortized.evaluation.peaks import climb, hidden
 
 ABSCISSAE = (
     0.991455371120812639206854697526329,
@@ -50,11 +54,20 @@ GAUSS = (0.129484966168869693270611432679082, 0.27970539148927666790146777142378
          0.417959183673469387755102040816327)  # fmt: skip
 """Of the second, fourth, sixth and eighth abscissa."""
 
+EDGE = 2 * len(ABSCISSAE) - 1
+"""Points on the edge of a panel."""
+
 PANELS = {1: 64, 2: 10}
 """Of each edge, to begin with."""
 
 SHARE = 0.25
 """Of the draws from q, that a panel holds at most before it is evaluated."""
+
+DEEP = 40.0
+"""Nats below the highest, at which a top is of no account."""
+
+STEPS = 16
+"""Of those at which a top is resolved, in the panel that holds it."""
 
 RESCUES = 8
 """How many times panels are split for mass that was missed."""
@@ -78,7 +91,7 @@ class Integrals:
         elbo: E_q[ log p(x, z) - log q(z | x) ], nats.
         mean: (D,) the posterior's mean.
         covariance: (D, D) the posterior's covariance.
-        error: What the integrals are off by at most, by their own account, nats.
+        error: What the integrals are off by, by their own account, nats.
         points: At how many z the densities were evaluated.
     """
 
@@ -105,12 +118,14 @@ def integrate(densities: Densities, prior_draws: Tensor, draws: Tensor, *, toler
     """
     center, scale = prior_draws.median(0).values, 3 * prior_draws.std(0).clamp(min=1e-8)
     mesh = _Mesh(densities, center, scale)
-    panels = _gathered(_start(len(center), draws.device), _to_unit(draws, center, scale))
-    of_both, rescues = _to_unit(torch.cat((prior_draws, draws)), center, scale), 0
+    u_draws, tops = _to_unit(draws, center, scale), mesh.start()
+    panels = _refined(mesh.take(mesh.panels.is_coarse(u_draws, *tops)), u_draws, *tops)
+    of_both, rescues = torch.cat((_to_unit(prior_draws, center, scale), u_draws)), 0
     while True:
-        mesh.add(panels)
+        if len(panels.width):
+            mesh.add(panels)
         is_split = mesh.unresolved(tolerance)
-        if not is_split.any() and mesh.missed > 10 * tolerance and rescues < RESCUES:
+        if not is_split.any() and mesh.missed > tolerance and rescues < RESCUES:
             is_split, rescues = mesh.panels.count(of_both) > 0, rescues + 1
         is_split &= mesh.panels.width > NARROWEST
         if not is_split.any() or mesh.points >= most_points:
@@ -142,6 +157,13 @@ class _Panels:
         inside = (points >= self.low[:, None]) & (points < (self.low + self.width[:, None])[:, None])
         return inside.all(-1).sum(-1)
 
+    def is_coarse(self, draws: Tensor, tops: Tensor, steps: Tensor) -> Tensor:
+        """(P,) which hold more than their share of the draws (n, D), or are wide for the steps (M,) of a top (M, D) in them."""
+        outside = torch.maximum(self.low[:, None] - tops, tops - (self.low + self.width[:, None])[:, None]).amax(-1)
+        holds_top = (outside <= steps) & (self.width[:, None] > STEPS * steps)
+        is_coarse = (self.count(draws) > SHARE * len(draws)) | holds_top.any(-1)
+        return is_coarse & (self.width > NARROWEST)
+
 
 class _Mesh:
     """The panels evaluated so far, with their integrals."""
@@ -154,12 +176,27 @@ class _Mesh:
         self.panels = _Panels(center.new_zeros(0, dimension), center.new_zeros(0))
         self.values = center.new_zeros(0, JUDGED + dimension + dimension**2)
         self.errors = center.new_zeros(0, JUDGED)
+        self.log_hidden = center.new_zeros(0)
         self.log_unit = -torch.inf
 
-    def add(self, panels: _Panels) -> None:
-        u = panels.low[:, None] + panels.width[:, None, None] * self.nodes
+    def start(self) -> tuple[Tensor, Tensor]:
+        """Add panels all over, and climb from their points: to tops (M, D) of log p(x, z), and their steps (M,)."""
+        dimension, side = len(self.center), PANELS[len(self.center)]
+        panels = _start(dimension, self.center.device)
+        log_joint = self.add(panels)
+        order = [axis + part for axis in range(dimension) for part in (0, dimension)]
+        shape = [side] * dimension + [EDGE] * dimension
+        u = self._u(panels).reshape(*shape, dimension).permute(*order, -1).reshape(*[side * EDGE] * dimension, dimension)
+        log_joint = log_joint.reshape(shape).permute(order).reshape(u.shape[:-1])
+        tops, heights, steps = climb(self._log_joint, u, log_joint, 2 / side * float(self.nodes.diff(dim=0).max()))
+        counts = heights > max(self.log_unit, float(heights.max()) if len(heights) else -torch.inf) - DEEP
+        return tops[counts], steps[counts]
+
+    def add(self, panels: _Panels) -> Tensor:
+        """Evaluate panels, and return log p(x, z) of their points, (P, n)."""
+        u = self._u(panels)
         room = 1 - u.square()
-        z = self.center + self.scale * u / room
+        z = self._z(u)
         volume = (self.scale * (1 + u.square()) / room.square() * panels.width[:, None, None]).prod(-1)
         log_joint, log_p, log_q = (value.reshape(u.shape[:-1]) for value in self.densities(z.flatten(0, 1)))
         if log_joint.isnan().any():
@@ -177,11 +214,15 @@ class _Mesh:
         self.values = torch.cat((self.values, torch.einsum("n,pnm->pm", self.better, each)))
         errors = torch.einsum("n,pnm->pm", self.difference, each[..., :JUDGED]).abs()
         self.errors = torch.cat((self.errors, errors))
+        grids = [each.reshape(-1, *[EDGE] * len(self.center)) for each in (log_joint, (volume * self.better).log())]
+        self.log_hidden = torch.cat((self.log_hidden, hidden(*grids)))
+        return log_joint
 
     def take(self, rows: Tensor) -> _Panels:
         """Take panels out."""
         panels = self.panels.rows(rows)
         self.panels, self.values, self.errors = self.panels.rows(~rows), self.values[~rows], self.errors[~rows]
+        self.log_hidden = self.log_hidden[~rows]
         return panels
 
     def unresolved(self, tolerance: float) -> Tensor:
@@ -203,16 +244,28 @@ class _Mesh:
         dimension = len(self.center)
         mean, square = (total[JUDGED:] / total[0]).split((dimension, dimension**2))
         covariance = square.reshape(dimension, dimension) - mean[:, None] * mean
-        error = max(float(self._errors.sum(0).max()), self.missed)
         log_px = self.log_unit + float(total[0].log())
+        log_hidden = self.log_hidden.logsumexp(0) - log_px
+        error = max(float(self._errors[:, :JUDGED].sum(0).max()), float(softplus(log_hidden)), self.missed)
         return Integrals(log_px, float(total[3]), self.center + mean, covariance, error, self.points)
 
     @property
     def _errors(self) -> Tensor:
-        """(P, 4) claimed errors: that of p(x, z) as a share of its integral, which is that of log p(x)."""
+        """(P, 5) claimed errors: those of p(x, z), the first and the last, as shares of its integral: errors of log p(x)."""
         unit = torch.ones_like(self.errors[0])
         unit[0] = self.values[:, 0].sum()
-        return self.errors / unit
+        hidden = (self.log_hidden - self.log_unit - unit[0].log()).exp()
+        return torch.cat((self.errors / unit, hidden[:, None]), -1)
+
+    def _u(self, panels: _Panels) -> Tensor:
+        return panels.low[:, None] + panels.width[:, None, None] * self.nodes
+
+    def _z(self, u: Tensor) -> Tensor:
+        return self.center + self.scale * u / (1 - u.square())
+
+    def _log_joint(self, u: Tensor) -> Tensor:
+        self.points += len(u)
+        return self.densities(self._z(u))[0]
 
     def _rescale(self, log_joint: float) -> None:
         if log_joint > self.log_unit:
@@ -228,12 +281,12 @@ def _start(dimension: int, device: torch.device) -> _Panels:
     return _Panels(low, low.new_full((len(low),), 2 / PANELS[dimension]))
 
 
-def _gathered(panels: _Panels, draws: Tensor) -> _Panels:
-    """The panels, split until none holds more than its share of the draws."""
+def _refined(panels: _Panels, draws: Tensor, tops: Tensor, steps: Tensor) -> _Panels:
+    """The panels, split until none is coarse."""
     done = panels.rows(panels.width < 0)
     while len(panels.width):
-        is_full = (panels.count(draws) > SHARE * len(draws)) & (panels.width > NARROWEST)
-        done, panels = done.join(panels.rows(~is_full)), panels.rows(is_full).split()
+        is_coarse = panels.is_coarse(draws, tops, steps)
+        done, panels = done.join(panels.rows(~is_coarse)), panels.rows(is_coarse).split()
     return done
 
 
