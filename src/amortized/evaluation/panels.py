@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from amortized.errors import InputError
+from amortized.evaluation.cubes import NARROWEST, Panels, product, refined
 from amortized.evaluation.peaks import climb, hidden
 
 ABSCISSAE = (
@@ -60,20 +61,14 @@ EDGE = 2 * len(ABSCISSAE) - 1
 PANELS = {1: 64, 2: 10}
 """Of each edge, to begin with."""
 
-SHARE = 0.25
-"""Of the draws from q, that a panel holds at most before it is evaluated."""
-
 DEEP = 40.0
 """Nats below the highest, at which a top is of no account."""
-
-STEPS = 16
-"""Of those at which a top is resolved, in the panel that holds it."""
 
 RESCUES = 8
 """How many times panels are split for mass that was missed."""
 
-NARROWEST = 2.0**-40
-"""Panels of this width are not split."""
+REACH = 0.5
+"""Of a panel, in widths, from which it is split with those that draws fall on: it may hold their tail before its first point."""
 
 JUDGED = 4
 """The first integrals, whose errors count."""
@@ -119,50 +114,18 @@ def integrate(densities: Densities, prior_draws: Tensor, draws: Tensor, *, toler
     center, scale = prior_draws.median(0).values, 3 * prior_draws.std(0).clamp(min=1e-8)
     mesh = _Mesh(densities, center, scale)
     u_draws, tops = _to_unit(draws, center, scale), mesh.start()
-    panels = _refined(mesh.take(mesh.panels.is_coarse(u_draws, *tops)), u_draws, *tops)
+    panels = refined(mesh.take(mesh.panels.is_coarse(u_draws, *tops)), u_draws, *tops)
     of_both, rescues = torch.cat((_to_unit(prior_draws, center, scale), u_draws)), 0
     while True:
         if len(panels.width):
             mesh.add(panels)
         is_split = mesh.unresolved(tolerance)
         if not is_split.any() and mesh.missed > tolerance and rescues < RESCUES:
-            is_split, rescues = mesh.panels.count(of_both) > 0, rescues + 1
+            is_split, rescues = mesh.panels.count(of_both, REACH) > 0, rescues + 1
         is_split &= mesh.panels.width > NARROWEST
         if not is_split.any() or mesh.points >= most_points:
             return mesh.integrals
         panels = mesh.take(is_split).split()
-
-
-@dataclass(frozen=True, eq=False)
-class _Panels:
-    """P cubes in (-1, 1)^D: their low corners (P, D) and their widths (P,)."""
-
-    low: Tensor
-    width: Tensor
-
-    def split(self) -> "_Panels":
-        half = self.width / 2
-        corners = _product(torch.tensor([0.0, 1.0], dtype=torch.float64, device=half.device), self.low.shape[1])
-        low = (self.low[:, None] + corners * half[:, None, None]).flatten(0, 1)
-        return _Panels(low, half.repeat_interleave(len(corners)))
-
-    def rows(self, rows: Tensor) -> "_Panels":
-        return _Panels(self.low[rows], self.width[rows])
-
-    def join(self, other: "_Panels") -> "_Panels":
-        return _Panels(torch.cat((self.low, other.low)), torch.cat((self.width, other.width)))
-
-    def count(self, points: Tensor) -> Tensor:
-        """(P,) how many of the points (n, D) each holds."""
-        inside = (points >= self.low[:, None]) & (points < (self.low + self.width[:, None])[:, None])
-        return inside.all(-1).sum(-1)
-
-    def is_coarse(self, draws: Tensor, tops: Tensor, steps: Tensor) -> Tensor:
-        """(P,) which hold more than their share of the draws (n, D), or are wide for the steps (M,) of a top (M, D) in them."""
-        outside = torch.maximum(self.low[:, None] - tops, tops - (self.low + self.width[:, None])[:, None]).amax(-1)
-        holds_top = (outside <= steps) & (self.width[:, None] > STEPS * steps)
-        is_coarse = (self.count(draws) > SHARE * len(draws)) | holds_top.any(-1)
-        return is_coarse & (self.width > NARROWEST)
 
 
 class _Mesh:
@@ -173,16 +136,16 @@ class _Mesh:
         dimension = len(center)
         self.nodes, better, poorer = _rule(dimension, center.device)
         self.better, self.difference = better, better - poorer
-        self.panels = _Panels(center.new_zeros(0, dimension), center.new_zeros(0))
+        self.panels = Panels(center.new_zeros(0, dimension), center.new_zeros(0))
         self.values = center.new_zeros(0, JUDGED + dimension + dimension**2)
         self.errors = center.new_zeros(0, JUDGED)
-        self.log_hidden = center.new_zeros(0)
-        self.log_unit = -torch.inf
+        self.rise, self.prior = center.new_zeros(0), center.new_zeros(0)
+        self.log_unit = self.log_most = -torch.inf
 
     def start(self) -> tuple[Tensor, Tensor]:
         """Add panels all over, and climb from their points: to tops (M, D) of log p(x, z), and their steps (M,)."""
         dimension, side = len(self.center), PANELS[len(self.center)]
-        panels = _start(dimension, self.center.device)
+        panels = Panels.all_over(dimension, side, self.center.device)
         log_joint = self.add(panels)
         order = [axis + part for axis in range(dimension) for part in (0, dimension)]
         shape = [side] * dimension + [EDGE] * dimension
@@ -192,7 +155,7 @@ class _Mesh:
         counts = heights > max(self.log_unit, float(heights.max()) if len(heights) else -torch.inf) - DEEP
         return tops[counts], steps[counts]
 
-    def add(self, panels: _Panels) -> Tensor:
+    def add(self, panels: Panels) -> Tensor:
         """Evaluate panels, and return log p(x, z) of their points, (P, n)."""
         u = self._u(panels)
         room = 1 - u.square()
@@ -204,6 +167,7 @@ class _Mesh:
                 "quadrature met a density that is not a number; look for NaN in the data and in the model's parameters."
             )
         self.points += volume.numel()
+        self._see(log_joint, log_p)
         self._rescale(float(log_joint.max()))
         joint, q = (log_joint - self.log_unit).exp(), log_q.exp()
         log_ratio = torch.where(q > 0, log_joint - log_q, 0.0)
@@ -214,15 +178,16 @@ class _Mesh:
         self.values = torch.cat((self.values, torch.einsum("n,pnm->pm", self.better, each)))
         errors = torch.einsum("n,pnm->pm", self.difference, each[..., :JUDGED]).abs()
         self.errors = torch.cat((self.errors, errors))
-        grids = [each.reshape(-1, *[EDGE] * len(self.center)) for each in (log_joint, (volume * self.better).log())]
-        self.log_hidden = torch.cat((self.log_hidden, hidden(*grids)))
+        grids = [value.reshape(-1, *[EDGE] * len(self.center)) for value in (log_joint, log_p, (volume * self.better).log())]
+        rise, prior = hidden(*grids)
+        self.rise, self.prior = torch.cat((self.rise, rise)), torch.cat((self.prior, prior))
         return log_joint
 
-    def take(self, rows: Tensor) -> _Panels:
+    def take(self, rows: Tensor) -> Panels:
         """Take panels out."""
         panels = self.panels.rows(rows)
         self.panels, self.values, self.errors = self.panels.rows(~rows), self.values[~rows], self.errors[~rows]
-        self.log_hidden = self.log_hidden[~rows]
+        self.rise, self.prior = self.rise[~rows], self.prior[~rows]
         return panels
 
     def unresolved(self, tolerance: float) -> Tensor:
@@ -245,7 +210,7 @@ class _Mesh:
         mean, square = (total[JUDGED:] / total[0]).split((dimension, dimension**2))
         covariance = square.reshape(dimension, dimension) - mean[:, None] * mean
         log_px = self.log_unit + float(total[0].log())
-        log_hidden = self.log_hidden.logsumexp(0) - log_px
+        log_hidden = self._log_hidden.logsumexp(0) - log_px
         error = max(float(self._errors[:, :JUDGED].sum(0).max()), float(softplus(log_hidden)), self.missed)
         return Integrals(log_px, float(total[3]), self.center + mean, covariance, error, self.points)
 
@@ -254,10 +219,19 @@ class _Mesh:
         """(P, 5) claimed errors: those of p(x, z), the first and the last, as shares of its integral: errors of log p(x)."""
         unit = torch.ones_like(self.errors[0])
         unit[0] = self.values[:, 0].sum()
-        hidden = (self.log_hidden - self.log_unit - unit[0].log()).exp()
+        hidden = (self._log_hidden - self.log_unit - unit[0].log()).exp()
         return torch.cat((self.errors / unit, hidden[:, None]), -1)
 
-    def _u(self, panels: _Panels) -> Tensor:
+    @property
+    def _log_hidden(self) -> Tensor:
+        """(P,) what may rise between the points, but with p(x | z) nowhere greater than where it is known, in nats."""
+        return torch.minimum(self.rise, self.prior + self.log_most)
+
+    def _see(self, log_joint: Tensor, log_p: Tensor) -> None:
+        log_px = log_joint - log_p
+        self.log_most = max(self.log_most, float(torch.where(log_px.isfinite(), log_px, -torch.inf).max()))
+
+    def _u(self, panels: Panels) -> Tensor:
         return panels.low[:, None] + panels.width[:, None, None] * self.nodes
 
     def _z(self, u: Tensor) -> Tensor:
@@ -265,7 +239,9 @@ class _Mesh:
 
     def _log_joint(self, u: Tensor) -> Tensor:
         self.points += len(u)
-        return self.densities(self._z(u))[0]
+        log_joint, log_p, _ = self.densities(self._z(u))
+        self._see(log_joint, log_p)
+        return log_joint
 
     def _rescale(self, log_joint: float) -> None:
         if log_joint > self.log_unit:
@@ -273,21 +249,6 @@ class _Mesh:
             self.values[:, [0, *range(JUDGED, self.values.shape[1])]] *= factor
             self.errors[:, 0] *= factor
             self.log_unit = log_joint
-
-
-def _start(dimension: int, device: torch.device) -> _Panels:
-    edge = torch.linspace(-1, 1, PANELS[dimension] + 1, dtype=torch.float64, device=device)[:-1]
-    low = _product(edge, dimension)
-    return _Panels(low, low.new_full((len(low),), 2 / PANELS[dimension]))
-
-
-def _refined(panels: _Panels, draws: Tensor, tops: Tensor, steps: Tensor) -> _Panels:
-    """The panels, split until none is coarse."""
-    done = panels.rows(panels.width < 0)
-    while len(panels.width):
-        is_coarse = panels.is_coarse(draws, tops, steps)
-        done, panels = done.join(panels.rows(~is_coarse)), panels.rows(is_coarse).split()
-    return done
 
 
 def _to_unit(z: Tensor, center: Tensor, scale: Tensor) -> Tensor:
@@ -303,9 +264,5 @@ def _rule(dimension: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]
     poorer[1::2] = half.new_tensor(GAUSS)
     nodes = torch.cat((-half, half[:-1].flip(0)))
     weights = [torch.cat((rule, rule[:-1].flip(0))) / 2 for rule in (half.new_tensor(KRONROD), poorer)]
-    better, poorer = (_product(rule, dimension).prod(-1) for rule in weights)
-    return _product((nodes + 1) / 2, dimension), better, poorer
-
-
-def _product(values: Tensor, dimension: int) -> Tensor:
-    return torch.cartesian_prod(*[values] * dimension).reshape(-1, dimension)
+    better, poorer = (product(rule, dimension).prod(-1) for rule in weights)
+    return product((nodes + 1) / 2, dimension), better, poorer

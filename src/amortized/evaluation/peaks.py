@@ -22,6 +22,9 @@ from torch.nn.functional import pad
 STEEP = 3.0
 """Nats between neighbors, above which a local maximum is not resolved."""
 
+NOTHING = -700.0
+"""A log p(z) so far out that nothing there counts: log p(z) itself changes by as much from node to node."""
+
 CLIMBERS = 64
 """The local maxima, the highest, from which is climbed."""
 
@@ -29,18 +32,24 @@ STEPS = 100
 """Of a climb at most."""
 
 
-def hidden(log_joint: Tensor, log_weight: Tensor) -> Tensor:
-    """What the integral of a peak between nodes may be, on each of many grids.
+def hidden(log_joint: Tensor, log_p: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+    """What the integral of a peak of p(x, z) between nodes may be, on each of many grids.
 
     Args:
-        log_joint: (P, n, ..., n) nats.
+        log_joint: (P, n, ..., n) log p(x, z), nats.
+        log_p: log p(z), of the same shape.
         log_weight: Of the nodes in the integral, of the same shape.
 
     Returns:
-        (P,) nats, of the greatest; -inf where all local maxima are resolved.
+        (P,) nats, of the greatest, as it rises from the nodes; and the same of p(z), if p(x | z) is 1: the first is no more than
+        the second and the greatest log p(x | z) there is. Both are -inf where all local maxima are resolved.
     """
-    gain = _steepness(log_joint, range(1, log_joint.ndim))
-    return torch.where(gain > STEEP, log_joint + gain + log_weight, -torch.inf).flatten(1).amax(-1)
+    axes = range(1, log_joint.ndim)
+    gain = _steepness(log_joint, axes)
+    rise, prior = log_joint + gain, log_p + _steepness(log_p, axes, of_tops=False)
+    counts = (gain > STEEP) & (log_p > NOTHING)
+    found = [torch.where(counts, each + log_weight, -torch.inf).flatten(1).amax(-1) for each in (rise, prior)]
+    return found[0], found[1]
 
 
 def climb(function: Callable[[Tensor], Tensor], grid: Tensor, values: Tensor, step: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,13 +85,13 @@ def climb(function: Callable[[Tensor], Tensor], grid: Tensor, values: Tensor, st
     return top, height, steps
 
 
-def _steepness(values: Tensor, axes: range) -> Tensor:
-    """How far below each local maximum, over its neighbors along the axes, they are, summed over axes; 0 at all other nodes."""
+def _steepness(values: Tensor, axes: range, *, of_tops: bool = True) -> Tensor:
+    """How far each node is from its neighbors along the axes, in nats, summed over axes; 0 where it is not above them all."""
     steepness, is_top = torch.zeros_like(values), torch.ones_like(values, dtype=torch.bool)
     for axis in axes:
         rise = values.diff(dim=axis).movedim(axis, -1)
         rise = torch.where(rise.isfinite(), rise, 0.0)
         before, after = (pad(rise, side).movedim(-1, axis) for side in ((1, 0), (0, 1)))
         is_top &= (before >= 0) & (after <= 0)
-        steepness = steepness + torch.maximum(before, -after)
-    return torch.where(is_top, steepness, 0.0)
+        steepness = steepness + torch.maximum(before.abs(), after.abs())
+    return torch.where(is_top, steepness, 0.0) if of_tops else steepness
