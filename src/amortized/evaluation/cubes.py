@@ -44,10 +44,9 @@ class Panels:
         """With others after them."""
         return Panels(torch.cat((self.low, other.low)), torch.cat((self.width, other.width)))
 
-    def count(self, points: Tensor, reach: float = 0.0) -> Tensor:
-        """(P,) how many of the points (n, D) each holds, or has within its reach, in units of its width."""
-        more = reach * self.width[:, None]
-        inside = (points >= (self.low - more)[:, None]) & (points < (self.low + self.width[:, None] + more)[:, None])
+    def count(self, points: Tensor) -> Tensor:
+        """(P,) how many of the points (n, D) each holds."""
+        inside = (points >= self.low[:, None]) & (points < (self.low + self.width[:, None])[:, None])
         return inside.all(-1).sum(-1)
 
     def is_coarse(self, draws: Tensor, tops: Tensor, steps: Tensor) -> Tensor:

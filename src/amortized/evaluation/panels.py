@@ -13,6 +13,8 @@ What is integrated are densities of a latent z, with p(x, z) in units of its gre
 
     p(x, z)     p(z)     q(z | x)     q(z | x) log[ p(x, z) / q(z | x) ]     p(x, z) y     p(x, z) y y^T,      y = z - c
 
+In the fourth too, as q(z | x) integrates to 1: else its rounding errors are those of q(z | x), thousands of nats as great.
+
 Panels are split until the claimed errors of the first four sum to the tolerance. No panel can know of a mode between its points.
 So panels start as many, and are split where draws from q gather, and around the tops of log p(x, z) to which it climbs from all
 local maxima of the points (`peaks`). What a peak may hold that rises between the points of a panel counts as an error of that
@@ -67,9 +69,6 @@ DEEP = 40.0
 RESCUES = 8
 """How many times panels are split for mass that was missed."""
 
-REACH = 0.5
-"""Of a panel, in widths, from which it is split with those that draws fall on: it may hold their tail before its first point."""
-
 JUDGED = 4
 """The first integrals, whose errors count."""
 
@@ -121,7 +120,7 @@ def integrate(densities: Densities, prior_draws: Tensor, draws: Tensor, *, toler
             mesh.add(panels)
         is_split = mesh.unresolved(tolerance)
         if not is_split.any() and mesh.missed > tolerance and rescues < RESCUES:
-            is_split, rescues = mesh.panels.count(of_both, REACH) > 0, rescues + 1
+            is_split, rescues = mesh.panels.count(of_both) > 0, rescues + 1
         is_split &= mesh.panels.width > NARROWEST
         if not is_split.any() or mesh.points >= most_points:
             return mesh.integrals
@@ -176,8 +175,7 @@ class _Mesh:
         each = volume[..., None] * torch.cat((torch.stack((joint, log_p.exp(), q, q * log_ratio), -1), moments), -1)
         self.panels = self.panels.join(panels)
         self.values = torch.cat((self.values, torch.einsum("n,pnm->pm", self.better, each)))
-        errors = torch.einsum("n,pnm->pm", self.difference, each[..., :JUDGED]).abs()
-        self.errors = torch.cat((self.errors, errors))
+        self.errors = torch.cat((self.errors, torch.einsum("n,pnm->pm", self.difference, each[..., :JUDGED])))
         grids = [value.reshape(-1, *[EDGE] * len(self.center)) for value in (log_joint, log_p, (volume * self.better).log())]
         rise, prior = hidden(*grids)
         self.rise, self.prior = torch.cat((self.rise, rise)), torch.cat((self.prior, prior))
@@ -212,15 +210,16 @@ class _Mesh:
         log_px = self.log_unit + float(total[0].log())
         log_hidden = self._log_hidden.logsumexp(0) - log_px
         error = max(float(self._errors[:, :JUDGED].sum(0).max()), float(softplus(log_hidden)), self.missed)
-        return Integrals(log_px, float(total[3]), self.center + mean, covariance, error, self.points)
+        elbo = float(total[3]) + self.log_unit * float(1 - total[2])
+        return Integrals(log_px, elbo, self.center + mean, covariance, error, self.points)
 
     @property
     def _errors(self) -> Tensor:
-        """(P, 5) claimed errors: those of p(x, z), the first and the last, as shares of its integral: errors of log p(x)."""
-        unit = torch.ones_like(self.errors[0])
-        unit[0] = self.values[:, 0].sum()
-        hidden = (self._log_hidden - self.log_unit - unit[0].log()).exp()
-        return torch.cat((self.errors / unit, hidden[:, None]), -1)
+        """(P, 5) claimed errors: those of p(x, z), the first and the last, are shares of its integral, so of log p(x)."""
+        total = self.values[:, 0].sum()
+        joint, p, q, elbo = self.errors.unbind(-1)
+        hidden = (self._log_hidden - self.log_unit - total.log()).exp()
+        return torch.stack((joint / total, p, q, elbo - self.log_unit * q, hidden), -1).abs()
 
     @property
     def _log_hidden(self) -> Tensor:
