@@ -22,6 +22,7 @@ panel. And as p(z) and q(z|x) integrate to 1, it is seen where a part of them wa
 fall on are split.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -176,8 +177,8 @@ class _Mesh:
         self.panels = self.panels.join(panels)
         self.values = torch.cat((self.values, torch.einsum("n,pnm->pm", self.better, each)))
         self.errors = torch.cat((self.errors, torch.einsum("n,pnm->pm", self.difference, each[..., :JUDGED])))
-        grids = [value.reshape(-1, *[EDGE] * len(self.center)) for value in (log_joint, log_p, (volume * self.better).log())]
-        rise, prior = hidden(*grids)
+        log_row = (volume * self.better).log() + math.log(EDGE) * (len(self.center) - 1)  # a ridge may run along it
+        rise, prior = hidden(*(value.reshape(-1, *[EDGE] * len(self.center)) for value in (log_joint, log_p, log_row)))
         self.rise, self.prior = torch.cat((self.rise, rise)), torch.cat((self.prior, prior))
         return log_joint
 
