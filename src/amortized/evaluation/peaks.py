@@ -6,7 +6,8 @@ not slopes: log p(x, z) with hundreds of entries of x is steep everywhere. A loc
 resolved. Of a steeper one two things are known:
 
 * how high it may rise: of a concave function, and of a cusp, a top between a node and its neighbors is above that node by no
-  more than the node is above the lower of the neighbors, along each axis (`hidden`);
+  more than the node is above the lower of the neighbors, along each axis (`hidden`). A node at the border
+  that is above its neighbor inside is one of them: the top may be in the next panel, before its first node;
 * how high it is: from the node upwards in steps to the best of the 3^D points around, that are halved where none is better,
   until they are so short that the top is resolved (`climb`). Nothing need be concave for that.
 

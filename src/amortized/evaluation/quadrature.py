@@ -53,8 +53,8 @@ class Quadrature:
         elbo: (N,) its expectation under q by the same quadrature, nats.
         mean: (N, D) of the posterior p(z|x).
         covariance: (N, D, D) of the posterior.
-        error: (N,) what log p(x), the ELBO and the masses of p(z) and q(z|x) are off by, by its own account, in nats: an estimate,
-            and no bound.
+        error: (N,) what log p(x), the ELBO and the masses of p(z) and q(z|x) are off by, by its own account, in nats: an
+            estimate, and no bound.
         tolerance: The error that was asked for.
         points: The values of z at which a datum's densities were evaluated, in the mean.
         split: The data it is about.
