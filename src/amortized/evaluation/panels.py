@@ -13,18 +13,26 @@ What is integrated are densities of a latent z, with p(x, z) in units of its gre
 
     p(x, z)     p(z)     q(z | x)     q(z | x) log[ p(x, z) / q(z | x) ]     p(x, z) y     p(x, z) y y^T,      y = z - c
 
+In the fourth too, as q(z | x) integrates to 1: else its rounding errors are those of q(z | x), thousands of nats as great.
+
 Panels are split until the claimed errors of the first four sum to the tolerance. No panel can know of a mode between its points.
-So panels start as many, and are split where draws from q gather; and as p(z) and q(z|x) integrate to 1, it is seen where a part
-of them was missed: then all panels that draws from them fall on are split.
+So panels start as many, and are split where draws from q gather, and around the tops of log p(x, z) to which it climbs from all
+local maxima of the points (`peaks`). What a peak may hold that rises between the points of a panel counts as an error of that
+panel. And as p(z) and q(z|x) integrate to 1, it is seen where a part of them was missed: then all panels that draws from them
+fall on are split.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from amortized.errors import InputError
+from amortized.evaluation.cubes import NARROWEST, Panels, product, refined
+from amortized.evaluation.peaks import climb, hidden
 
 ABSCISSAE = (
     0.991455371120812639206854697526329,
@@ -50,17 +58,17 @@ GAUSS = (0.129484966168869693270611432679082, 0.27970539148927666790146777142378
          0.417959183673469387755102040816327)  # fmt: skip
 """Of the second, fourth, sixth and eighth abscissa."""
 
+EDGE = 2 * len(ABSCISSAE) - 1
+"""Points on the edge of a panel."""
+
 PANELS = {1: 64, 2: 10}
 """Of each edge, to begin with."""
 
-SHARE = 0.25
-"""Of the draws from q, that a panel holds at most before it is evaluated."""
+DEEP = 40.0
+"""Nats below the highest, at which a top is of no account."""
 
 RESCUES = 8
 """How many times panels are split for mass that was missed."""
-
-NARROWEST = 2.0**-40
-"""Panels of this width are not split."""
 
 JUDGED = 4
 """The first integrals, whose errors count."""
@@ -78,7 +86,7 @@ class Integrals:
         elbo: E_q[ log p(x, z) - log q(z | x) ], nats.
         mean: (D,) the posterior's mean.
         covariance: (D, D) the posterior's covariance.
-        error: What the integrals are off by at most, by their own account, nats.
+        error: What the integrals are off by, by their own account, nats.
         points: At how many z the densities were evaluated.
     """
 
@@ -105,42 +113,19 @@ def integrate(densities: Densities, prior_draws: Tensor, draws: Tensor, *, toler
     """
     center, scale = prior_draws.median(0).values, 3 * prior_draws.std(0).clamp(min=1e-8)
     mesh = _Mesh(densities, center, scale)
-    panels = _gathered(_start(len(center), draws.device), _to_unit(draws, center, scale))
-    of_both, rescues = _to_unit(torch.cat((prior_draws, draws)), center, scale), 0
+    u_draws, tops = _to_unit(draws, center, scale), mesh.start()
+    panels = refined(mesh.take(mesh.panels.is_coarse(u_draws, *tops)), u_draws, *tops)
+    of_both, rescues = torch.cat((_to_unit(prior_draws, center, scale), u_draws)), 0
     while True:
-        mesh.add(panels)
+        if len(panels.width):
+            mesh.add(panels)
         is_split = mesh.unresolved(tolerance)
-        if not is_split.any() and mesh.missed > 10 * tolerance and rescues < RESCUES:
+        if not is_split.any() and mesh.missed > tolerance and rescues < RESCUES:
             is_split, rescues = mesh.panels.count(of_both) > 0, rescues + 1
         is_split &= mesh.panels.width > NARROWEST
         if not is_split.any() or mesh.points >= most_points:
             return mesh.integrals
         panels = mesh.take(is_split).split()
-
-
-@dataclass(frozen=True, eq=False)
-class _Panels:
-    """P cubes in (-1, 1)^D: their low corners (P, D) and their widths (P,)."""
-
-    low: Tensor
-    width: Tensor
-
-    def split(self) -> "_Panels":
-        half = self.width / 2
-        corners = _product(torch.tensor([0.0, 1.0], dtype=torch.float64, device=half.device), self.low.shape[1])
-        low = (self.low[:, None] + corners * half[:, None, None]).flatten(0, 1)
-        return _Panels(low, half.repeat_interleave(len(corners)))
-
-    def rows(self, rows: Tensor) -> "_Panels":
-        return _Panels(self.low[rows], self.width[rows])
-
-    def join(self, other: "_Panels") -> "_Panels":
-        return _Panels(torch.cat((self.low, other.low)), torch.cat((self.width, other.width)))
-
-    def count(self, points: Tensor) -> Tensor:
-        """(P,) how many of the points (n, D) each holds."""
-        inside = (points >= self.low[:, None]) & (points < (self.low + self.width[:, None])[:, None])
-        return inside.all(-1).sum(-1)
 
 
 class _Mesh:
@@ -151,15 +136,30 @@ class _Mesh:
         dimension = len(center)
         self.nodes, better, poorer = _rule(dimension, center.device)
         self.better, self.difference = better, better - poorer
-        self.panels = _Panels(center.new_zeros(0, dimension), center.new_zeros(0))
+        self.panels = Panels(center.new_zeros(0, dimension), center.new_zeros(0))
         self.values = center.new_zeros(0, JUDGED + dimension + dimension**2)
         self.errors = center.new_zeros(0, JUDGED)
-        self.log_unit = -torch.inf
+        self.rise, self.prior = center.new_zeros(0), center.new_zeros(0)
+        self.log_unit = self.log_most = -torch.inf
 
-    def add(self, panels: _Panels) -> None:
-        u = panels.low[:, None] + panels.width[:, None, None] * self.nodes
+    def start(self) -> tuple[Tensor, Tensor]:
+        """Add panels all over, and climb from their points: to tops (M, D) of log p(x, z), and their steps (M,)."""
+        dimension, side = len(self.center), PANELS[len(self.center)]
+        panels = Panels.all_over(dimension, side, self.center.device)
+        log_joint = self.add(panels)
+        order = [axis + part for axis in range(dimension) for part in (0, dimension)]
+        shape = [side] * dimension + [EDGE] * dimension
+        u = self._u(panels).reshape(*shape, dimension).permute(*order, -1).reshape(*[side * EDGE] * dimension, dimension)
+        log_joint = log_joint.reshape(shape).permute(order).reshape(u.shape[:-1])
+        tops, heights, steps = climb(self._log_joint, u, log_joint, 2 / side * float(self.nodes.diff(dim=0).max()))
+        counts = heights > max(self.log_unit, float(heights.max()) if len(heights) else -torch.inf) - DEEP
+        return tops[counts], steps[counts]
+
+    def add(self, panels: Panels) -> Tensor:
+        """Evaluate panels, and return log p(x, z) of their points, (P, n)."""
+        u = self._u(panels)
         room = 1 - u.square()
-        z = self.center + self.scale * u / room
+        z = self._z(u)
         volume = (self.scale * (1 + u.square()) / room.square() * panels.width[:, None, None]).prod(-1)
         log_joint, log_p, log_q = (value.reshape(u.shape[:-1]) for value in self.densities(z.flatten(0, 1)))
         if log_joint.isnan().any():
@@ -167,6 +167,7 @@ class _Mesh:
                 "quadrature met a density that is not a number; look for NaN in the data and in the model's parameters."
             )
         self.points += volume.numel()
+        self._see(log_joint, log_p)
         self._rescale(float(log_joint.max()))
         joint, q = (log_joint - self.log_unit).exp(), log_q.exp()
         log_ratio = torch.where(q > 0, log_joint - log_q, 0.0)
@@ -175,13 +176,17 @@ class _Mesh:
         each = volume[..., None] * torch.cat((torch.stack((joint, log_p.exp(), q, q * log_ratio), -1), moments), -1)
         self.panels = self.panels.join(panels)
         self.values = torch.cat((self.values, torch.einsum("n,pnm->pm", self.better, each)))
-        errors = torch.einsum("n,pnm->pm", self.difference, each[..., :JUDGED]).abs()
-        self.errors = torch.cat((self.errors, errors))
+        self.errors = torch.cat((self.errors, torch.einsum("n,pnm->pm", self.difference, each[..., :JUDGED])))
+        log_row = (volume * self.better).log() + math.log(EDGE) * (len(self.center) - 1)  # a ridge may run along it
+        rise, prior = hidden(*(value.reshape(-1, *[EDGE] * len(self.center)) for value in (log_joint, log_p, log_row)))
+        self.rise, self.prior = torch.cat((self.rise, rise)), torch.cat((self.prior, prior))
+        return log_joint
 
-    def take(self, rows: Tensor) -> _Panels:
+    def take(self, rows: Tensor) -> Panels:
         """Take panels out."""
         panels = self.panels.rows(rows)
         self.panels, self.values, self.errors = self.panels.rows(~rows), self.values[~rows], self.errors[~rows]
+        self.rise, self.prior = self.rise[~rows], self.prior[~rows]
         return panels
 
     def unresolved(self, tolerance: float) -> Tensor:
@@ -203,16 +208,40 @@ class _Mesh:
         dimension = len(self.center)
         mean, square = (total[JUDGED:] / total[0]).split((dimension, dimension**2))
         covariance = square.reshape(dimension, dimension) - mean[:, None] * mean
-        error = max(float(self._errors.sum(0).max()), self.missed)
         log_px = self.log_unit + float(total[0].log())
-        return Integrals(log_px, float(total[3]), self.center + mean, covariance, error, self.points)
+        log_hidden = self._log_hidden.logsumexp(0) - log_px
+        error = max(float(self._errors[:, :JUDGED].sum(0).max()), float(softplus(log_hidden)), self.missed)
+        elbo = float(total[3]) + self.log_unit * float(1 - total[2])
+        return Integrals(log_px, elbo, self.center + mean, covariance, error, self.points)
 
     @property
     def _errors(self) -> Tensor:
-        """(P, 4) claimed errors: that of p(x, z) as a share of its integral, which is that of log p(x)."""
-        unit = torch.ones_like(self.errors[0])
-        unit[0] = self.values[:, 0].sum()
-        return self.errors / unit
+        """(P, 5) claimed errors: those of p(x, z), the first and the last, are shares of its integral, so of log p(x)."""
+        total = self.values[:, 0].sum()
+        joint, p, q, elbo = self.errors.unbind(-1)
+        hidden = (self._log_hidden - self.log_unit - total.log()).exp()
+        return torch.stack((joint / total, p, q, elbo - self.log_unit * q, hidden), -1).abs()
+
+    @property
+    def _log_hidden(self) -> Tensor:
+        """(P,) what may rise between the points, but with p(x | z) nowhere greater than where it is known, in nats."""
+        return torch.minimum(self.rise, self.prior + self.log_most)
+
+    def _see(self, log_joint: Tensor, log_p: Tensor) -> None:
+        log_px = log_joint - log_p
+        self.log_most = max(self.log_most, float(torch.where(log_px.isfinite(), log_px, -torch.inf).max()))
+
+    def _u(self, panels: Panels) -> Tensor:
+        return panels.low[:, None] + panels.width[:, None, None] * self.nodes
+
+    def _z(self, u: Tensor) -> Tensor:
+        return self.center + self.scale * u / (1 - u.square())
+
+    def _log_joint(self, u: Tensor) -> Tensor:
+        self.points += len(u)
+        log_joint, log_p, _ = self.densities(self._z(u))
+        self._see(log_joint, log_p)
+        return log_joint
 
     def _rescale(self, log_joint: float) -> None:
         if log_joint > self.log_unit:
@@ -220,21 +249,6 @@ class _Mesh:
             self.values[:, [0, *range(JUDGED, self.values.shape[1])]] *= factor
             self.errors[:, 0] *= factor
             self.log_unit = log_joint
-
-
-def _start(dimension: int, device: torch.device) -> _Panels:
-    edge = torch.linspace(-1, 1, PANELS[dimension] + 1, dtype=torch.float64, device=device)[:-1]
-    low = _product(edge, dimension)
-    return _Panels(low, low.new_full((len(low),), 2 / PANELS[dimension]))
-
-
-def _gathered(panels: _Panels, draws: Tensor) -> _Panels:
-    """The panels, split until none holds more than its share of the draws."""
-    done = panels.rows(panels.width < 0)
-    while len(panels.width):
-        is_full = (panels.count(draws) > SHARE * len(draws)) & (panels.width > NARROWEST)
-        done, panels = done.join(panels.rows(~is_full)), panels.rows(is_full).split()
-    return done
 
 
 def _to_unit(z: Tensor, center: Tensor, scale: Tensor) -> Tensor:
@@ -250,9 +264,5 @@ def _rule(dimension: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]
     poorer[1::2] = half.new_tensor(GAUSS)
     nodes = torch.cat((-half, half[:-1].flip(0)))
     weights = [torch.cat((rule, rule[:-1].flip(0))) / 2 for rule in (half.new_tensor(KRONROD), poorer)]
-    better, poorer = (_product(rule, dimension).prod(-1) for rule in weights)
-    return _product((nodes + 1) / 2, dimension), better, poorer
-
-
-def _product(values: Tensor, dimension: int) -> Tensor:
-    return torch.cartesian_prod(*[values] * dimension).reshape(-1, dimension)
+    better, poorer = (product(rule, dimension).prod(-1) for rule in weights)
+    return product((nodes + 1) / 2, dimension), better, poorer

@@ -53,8 +53,8 @@ class Quadrature:
         elbo: (N,) its expectation under q by the same quadrature, nats.
         mean: (N, D) of the posterior p(z|x).
         covariance: (N, D, D) of the posterior.
-        error: (N,) what log p(x), the ELBO and the masses of p(z) and q(z|x) are off by at most, by the quadrature's own account,
-            nats.
+        error: (N,) what log p(x), the ELBO and the masses of p(z) and q(z|x) are off by, by its own account, in nats: an
+            estimate, and no bound.
         tolerance: The error that was asked for.
         points: The values of z at which a datum's densities were evaluated, in the mean.
         split: The data it is about.
@@ -81,7 +81,7 @@ class Quadrature:
     @property
     def metrics(self) -> dict[str, Metric]:
         """The means over the data by name; of the error the greatest."""
-        kind = "exact" if bool((self.error <= 10 * self.tolerance).all()) else "estimate"
+        kind = "exact" if bool((self.error <= self.tolerance).all()) else "estimate"
         table = {
             "quadrature_log_px_nats": (float(self.log_px.mean()), kind),
             "quadrature_log_px_stderr_nats": (standard_error(self.log_px), "estimate"),
@@ -99,7 +99,7 @@ class Quadrature:
     @property
     def notes(self) -> list[str]:
         """What a reader must know before quoting the numbers."""
-        rough = int((self.error > 10 * self.tolerance).sum())
+        rough = int((self.error > self.tolerance).sum())
         if not rough:
             return []
         return [
