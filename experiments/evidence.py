@@ -22,6 +22,7 @@ from record import RESULTS, circumstances, fit_or_go_on, is_done, trained_for, w
 
 from amortized import InputError, Run
 from amortized.evaluation import Finding, annealed, bidirectional, evaluate, gaps
+from amortized.folder import commit
 from amortized.reading import read
 from amortized.recipes import Recipe, file_layer, make_recipe, named, read_yaml
 from amortized.studies.findings import Agreement
@@ -90,6 +91,7 @@ def produce(name: str, arguments: argparse.Namespace) -> bool:
         "notes": [note for finding in findings for note in finding.notes],
         "seconds": {"training": trained_for(run), **seconds},
         **circumstances(run, recipe, arguments.threads),
+        "evaluated_at": commit(),
     }
     write_result(path, result)
     return True
@@ -123,8 +125,8 @@ nats, on test digits drawn at random; ± is the standard error over the digits, 
 alone. IS is importance sampling by 5,000 samples, AIS annealed importance sampling from q(z|x); both are lower bounds in
 expectation. The BDMC gap is between the lower and the upper bound of the same annealing, on digits that the model draws, and
 bounds how far AIS is off there. The gaps are log p(x) less the ELBO, of which the approximation gap is that of the best Gaussian
-(of a flow: of the best posterior found) for each digit, and the amortization gap the rest. A + marks a commit with changes that
-were not in it.
+(of a flow: of the best posterior found) for each digit, and the amortization gap the rest. The commit is that of the evaluation; a +
+marks one with changes that were not in it.
 """
 
 
@@ -150,7 +152,7 @@ def write_page(results: Path) -> str:
 
 def line(result: dict[str, Any]) -> str:
     metrics, settings, seconds = result["metrics"], result["settings"], result["seconds"]
-    commit = result["commit"] or ""
+    evaluated = result["evaluated_at"] or ""
     cells = (
         result["name"],
         number(metrics, "elbo"),
@@ -161,7 +163,7 @@ def line(result: dict[str, Any]) -> str:
         f"{settings['data']:,}",
         f"{settings['chains']} x {settings['steps']}",
         ", ".join(f"{seconds[name] / 60:.1f}" for name in ("importance", "annealed", "bidirectional")) + " min",
-        commit[:7] + "+" * commit.endswith("+changes"),
+        evaluated[:7] + "+" * evaluated.endswith("+changes"),
     )
     return f"| {' | '.join(map(str, cells))} |"
 

@@ -157,7 +157,7 @@ class Folder:
         """Write `environment.json`: versions and machine, and what is given; those of a resumption go into a list beside them."""
         own = {
             "amortized": version("amortized"),
-            "commit": _commit(),
+            "commit": commit(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "fabric": _version("lightning-fabric"),
@@ -227,7 +227,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the library's own checkout, where it runs from one, with a mark where files differ from it."""
     here = Path(__file__).resolve().parent
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]

@@ -2,8 +2,10 @@ r"""Chains along the path from a density that can be drawn from to the joint den
 
     log f_b(z) = (1 - b) log f_0(z) + b log p(x, z),    0 = b_0 < b_1 < ... < b_T = 1
 
-with f_0 the prior, so that log f_b = log p(z) + b log p(x | z), or the posterior q(z | x). A chain begins with a draw of f_0,
-moves on at each b between by a transition that leaves f_b as it is (Hamiltonian Monte Carlo, `hmc`), and has the weight
+with f_0 the prior, so that log f_b = log p(z) + b log p(x | z), or the posterior q(z | x), or of a flow, whose density at other
+points than its own draws takes an inverse that can be hundreds of times as slow as the decoder, a Gaussian with the moments of
+its draws. A chain begins with a draw of f_0, moves on at each b between by a transition that leaves f_b as it is (Hamiltonian
+Monte Carlo, `hmc`), and has the weight
 
     log w = sum_t (b_t - b_{t-1}) [ log p(x, z_{t-1}) - log f_0(z_{t-1}) ],    E[w] = p(x)
 
@@ -18,12 +20,14 @@ finds them with noise of its own (`pilot`). The b_t are spaced evenly, or by a s
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from amortized.distributions import Transformed
 from amortized.errors import InputError, nearest
 from amortized.evaluation.hmc import Path, Point, transition
 from amortized.evaluation.joint import Joint
@@ -36,6 +40,15 @@ Schedule = Literal["linear", "sigmoid"]
 
 STEEPNESS = 4.0
 """The sigmoid schedule is the sigmoid function from -4 to 4 (Grosse et al. 2015)."""
+
+NEAR_DRAWS, DRAWS_PER_ENTRY = 256, 8
+"""Draws of a flow of which the Gaussian near it is made: so many, and so many more for each entry of the latent."""
+
+MOST_CORRELATED = 256
+"""Entries of a latent up to which that Gaussian has correlations."""
+
+ROUNDING = 1e-3
+"""Added to the variances of the scaled draws, so that their matrix has a factor."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Annealer:
     """The path of B data, and how chains move along it.
 
     Attributes:
-        joint: p(z), p(x | z) and q(z | x) of the data.
+        joint: p(z), p(x | z) of the data, and q(z | x) or, of a flow, a Gaussian near it.
         plan: How chains are annealed.
         step: (T - 1, B, *event) the step sizes at b_1, ..., b_{T-1}.
     """
@@ -104,6 +117,7 @@ class Annealer:
         """That of some data, its step sizes found by a pilot."""
         _check_data(batch)
         joint = Joint.of(model, batch, method="annealed importance sampling")
+        joint = replace(joint, q=_quick(joint.q))
         pilot = _draws(joint, plan.start, CHAINS)
         return cls(joint, plan, tuned_steps(_path(joint, plan.start), pilot, plan.betas[1:-1], plan.leapfrog))
 
@@ -170,6 +184,21 @@ def frozen(model: Model) -> Iterator[None]:
             parameter.requires_grad_()
 
 
+def _quick(q: Distribution) -> Distribution:
+    """The posterior, or a Gaussian near it where its density takes an inverse."""
+    if not isinstance(q, Transformed):
+        return q
+    dimension = q.event_shape.numel()
+    draws = q.sample(torch.Size((NEAR_DRAWS + DRAWS_PER_ENTRY * dimension,)))
+    mean, scale = draws.mean(0), draws.std(0)
+    if len(q.event_shape) != 1 or dimension > MOST_CORRELATED:
+        return Independent(Normal(mean, scale, validate_args=False), len(q.event_shape), validate_args=False)
+    unit = (draws - mean) / scale
+    correlation = torch.einsum("kbi,kbj->bij", unit, unit) / len(draws)
+    correlation = correlation + ROUNDING * torch.eye(dimension, dtype=draws.dtype, device=draws.device)
+    return MultivariateNormal(mean, scale_tril=scale[..., None] * torch.linalg.cholesky(correlation), validate_args=False)
+
+
 def _path(joint: Joint, start: Start) -> Path:
     """The path from the prior or the posterior to log p(x, z)."""
 
@@ -190,7 +219,7 @@ def _draws(joint: Joint, start: Start, count: int) -> Tensor:
     return prior_draws(joint.p, (count, len(joint.batch)))
 
 
-def prior_draws(p: torch.distributions.Distribution, shape: tuple[int, ...]) -> Tensor:
+def prior_draws(p: Distribution, shape: tuple[int, ...]) -> Tensor:
     """Draws (*shape, *event) of a prior of batch () or (B,), B the last of `shape`."""
     return p.sample(torch.Size(shape[: len(shape) - len(p.batch_shape)]))
 
