@@ -219,7 +219,7 @@ def test_a_sphere_takes_spherical_paths_and_discrete_values_none():
     found = smoothness(sphere, [x])
     assert found.path == "spherical"
     assert value(found, "path_ratio") >= 1
-    with pytest.raises(InputError, match="take the path 'spherical' on a sphere"):
+    with pytest.raises(InputError, match="a sphere has the path 'spherical'"):
         smoothness(sphere, [x], path="linear")
     bits = VAE(priors.Uniform(6, "binary"), posteriors.Bernoulli(MLP(5, [8]), 6), likelihoods.Bernoulli(MLP(6, [8]), 5))
     with pytest.raises(InputError, match="between discrete values there is none"):
