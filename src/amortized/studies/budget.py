@@ -149,19 +149,18 @@ def _do(step: Step, share: float, budget: Budget, kept: Done | None, advance: Ca
         is_worth_it = size is not None and size.work > WORTH * kept.size.work
         return _timed(step, size, budget, advance) if is_worth_it else kept  # pyright: ignore[reportArgumentType]
     smallest, is_first = step.sizes[0], budget.cost is None
-    if budget.left <= 0 or (budget.cost is not None and smallest.work * budget.cost > SHARES * share):
-        if is_first:
-            _refuse(step, budget, 0.0)
+    if budget.cost is not None and (budget.left <= 0 or smallest.work * budget.cost > SHARES * share):
         return TOO_SMALL
     done = _timed(step, smallest, budget, advance)
     if is_first and budget.left < 0:
-        _refuse(step, budget, done.seconds)
+        _refuse(step, budget)
     size = _largest(step.sizes[1:], (share - done.seconds) * smallest.work / max(done.seconds, 1e-9))
     return done if size is None else _timed(step, size, budget, advance)
 
 
-def _refuse(step: Step, budget: Budget, seconds: float) -> NoReturn:
-    least = max(seconds, budget.seconds or 0.0)
+def _refuse(step: Step, budget: Budget) -> NoReturn:
+    assert budget.seconds is not None
+    least = budget.seconds - budget.left
     raise InputError(
         f"a budget of {budget.seconds:g} s is too small for anything: {step.title} in its smallest size takes about"
         f" {least:.2g} s here; give at least --budget {math.ceil(2 * least)}s."
