@@ -127,6 +127,14 @@ def test_what_was_kept_is_done_again_only_where_much_more_fits(clock):
     assert carried(clock, [step(clock, "a")], seconds=11.0, kept=kept)["a"].finding.rows == 1000
 
 
+def test_where_the_first_step_was_kept_the_others_are_left_out_as_ever(clock):
+    kept = {"a": Done(Found(100), Size(100, {"rows": 100}), 1.0, is_kept=True)}
+    done = carried(clock, [step(clock, "a"), step(clock, "dear", [10_000])], seconds=0.5, kept=kept)
+    assert done["a"].is_kept
+    assert done["dear"] == TOO_SMALL
+    assert clock.ran == []
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("2m", 120), ("90s", 90), ("1.5h", 5400), ("30", 30), (2.5, 2.5), (" 1 m ", 60)])
 def test_durations(text, seconds):
     assert to_seconds(text) == seconds

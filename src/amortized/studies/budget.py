@@ -145,6 +145,7 @@ def _do(step: Step, share: float, budget: Budget, kept: Done | None, advance: Ca
         size = step.sizes[step.usual]
         return kept if kept is not None and kept.size.covers(size) else _timed(step, size, budget, advance)
     if kept is not None:
+        budget.cost = budget.cost or kept.seconds / kept.size.work
         size = _largest(step.sizes, share * kept.size.work / max(kept.seconds, 1e-9))
         is_worth_it = size is not None and size.work > WORTH * kept.size.work
         return _timed(step, size, budget, advance) if is_worth_it else kept  # pyright: ignore[reportArgumentType]
