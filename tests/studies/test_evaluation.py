@@ -244,6 +244,22 @@ def test_training_data_are_not_held_against_themselves(folder):
     assert not [name for name in metrics if "memorization" in name or "training_data" in name]
 
 
+def test_what_is_left_out_is_told_with_its_reason(folder, monkeypatch, capsys):
+    from amortized.cli import main
+
+    everything = module.make_steps
+
+    def first_alone(material, only):
+        steps, left_out = everything(material, only)
+        return steps[:1], left_out
+
+    monkeypatch.setattr(module, "make_steps", first_alone)
+    text = str(am.load_run(folder).evaluate(samples=20))
+    assert "disentanglement: left out; there is no array 'factors'" in text
+    assert main(["evaluate", str(folder), "--samples", "20"]) == 0
+    assert "disentanglement: left out; there is no array 'factors'" in capsys.readouterr().out
+
+
 def test_nothing_asked_for_is_refused(folder):
     with pytest.raises(InputError, match="'only' is empty"):
         am.load_run(folder).evaluate(only=[])

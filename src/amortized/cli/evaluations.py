@@ -61,6 +61,9 @@ def evaluate(
     with showing(shown=fabric.is_global_zero) as show:
         made = loaded.evaluate(data, split=split, factors=factors, seed=seed, precision=precision, show=show, **how)
     if fabric.is_global_zero:
+        for name, reason in made.left_out.items():
+            if name not in made.titles:  # those that began have been shown
+                print(f"{name}: left out; {reason}")
         print(f"{made.split} split, {made.data:,} data, {made.seconds:.1f} s. Wrote {run / 'metrics.json'}.")
 
 

@@ -86,7 +86,7 @@ class Evaluation:
         parts = [f"{self.split} split, {self.data:,} data, {self.seconds:.1f} s"]
         for name, done in self.done.items():
             parts.append(as_text(heading(self.titles[name], done), done.finding.metrics, done.finding.notes))
-        return "\n\n".join([*parts, *(f"{self.titles[name]}: left out, {reason}" for name, reason in self.left_out.items())])
+        return "\n\n".join([*parts, "\n".join(f"{name}: left out; {reason}" for name, reason in self.left_out.items())]).rstrip()
 
 
 def heading(title: str, done: Done) -> str:
