@@ -28,7 +28,8 @@ from amortized.recipes import Recipe, file_layer, make_recipe, named, read_yaml
 from amortized.studies.findings import Agreement
 from amortized.studies.material import Material
 
-NAMES = ("static-mnist-vae-10", "static-mnist-vae", "static-mnist-iaf", "static-mnist-vamp")
+KINDS = ("vae-10", "vae", "vamp", "hvae-vamp", "planar", "iaf", "sylvester")
+NAMES = tuple(f"static-mnist-{kind}" for kind in KINDS)
 SAMPLES = 5000
 
 
