@@ -26,7 +26,7 @@ from torch.distributions import Distribution
 from amortized.errors import InputError
 from amortized.evaluation.chunks import cut, take
 from amortized.evaluation.joint import Joint
-from amortized.evaluation.records import Metric, as_text, standard_error
+from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
 from amortized.evaluation.surgery import check_samples
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
@@ -95,7 +95,7 @@ class Activity:
         }
         if self.rate_by_group is not None and len(self.rate_by_group) > 1:
             table |= {f"rate_group_{number}_nats": (float(rate), kind) for number, rate in enumerate(self.rate_by_group, start=1)}
-        return {name: Metric(value, self.split, self.samples, kind) for name, (value, kind) in table.items()}
+        return as_metrics(table, self.split, self.samples)
 
     def __str__(self) -> str:
         """The metrics as a small table."""

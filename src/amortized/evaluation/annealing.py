@@ -20,7 +20,7 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.evaluation.annealer import Annealer, Plan, Schedule, Start, frozen
 from amortized.evaluation.chunks import cut
-from amortized.evaluation.records import LogPx, Metric, as_text, in_digits
+from amortized.evaluation.records import LogPx, Metric, as_metrics, as_text, in_digits
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -61,8 +61,7 @@ class Annealing:
             "ais_acceptance": (float(self.acceptance.mean()), "estimate"),
             "ais_seconds": (found.seconds, "exact"),
         }
-        known = {name: entry for name, entry in table.items() if not math.isnan(entry[0])}
-        return {name: Metric(value, found.split, found.samples, kind) for name, (value, kind) in known.items()}
+        return as_metrics(table, found.split, found.samples)
 
     @property
     def notes(self) -> list[str]:

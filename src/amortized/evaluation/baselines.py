@@ -30,7 +30,7 @@ from amortized.evaluation.baseline_gaussians import factor_analysis, gaussian, p
 from amortized.evaluation.baseline_mixtures import mixture
 from amortized.evaluation.baseline_rows import Measure, Reals, Rows, measure_of
 from amortized.evaluation.baseline_setting import NoBaseline, Scored, Setting
-from amortized.evaluation.records import Metric, as_text, standard_error
+from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model
 from amortized.seeds import derive_seed
 from amortized.speed import full_speed
@@ -86,7 +86,7 @@ class Baselines:
         if self.dimensions and "uniform" in self.log_px:
             bits = -float(self.log_px["uniform"].mean()) / self.dimensions / math.log(2)
             table["baseline_uniform_bits_per_dim"] = bits, "exact"
-        return {name: Metric(value, self.split, 0, kind) for name, (value, kind) in table.items() if not math.isnan(value)}
+        return as_metrics(table, self.split, 0)
 
     @property
     def notes(self) -> list[str]:

@@ -8,7 +8,6 @@ the z that x was drawn from. All K chains back begin at that one z; each v has t
 whatever they share. For real data no upper bound is known: the gap here tells how far off the same lower bound may be there.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from amortized.errors import InputError
 from amortized.evaluation.annealer import Annealer, Plan, Schedule, Start, frozen, prior_draws
 from amortized.evaluation.annealing import chain_notes, log_mean, relative_variance
 from amortized.evaluation.chunks import cut
-from amortized.evaluation.records import LogPx, Metric, as_text, standard_error
+from amortized.evaluation.records import LogPx, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -69,8 +68,7 @@ class Bidirectional:
             "bdmc_acceptance": (float(self.acceptance.mean()), "estimate"),
             "bdmc_seconds": (found.seconds, "exact"),
         }
-        known = {name: entry for name, entry in table.items() if not math.isnan(entry[0])}
-        return {name: Metric(value, found.split, found.samples, kind) for name, (value, kind) in known.items()}
+        return as_metrics(table, found.split, found.samples)
 
     @property
     def notes(self) -> list[str]:

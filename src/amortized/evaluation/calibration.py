@@ -29,7 +29,7 @@ from amortized.evaluation.chunks import rows_at_once
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.miscalibration import sentences
 from amortized.evaluation.ranks import covered, holm, rank, uniformity
-from amortized.evaluation.records import Metric, as_text, standard_error
+from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -80,7 +80,7 @@ class Calibration:
             table |= _with_error(f"coverage_{level}", self._covered(self.z_ranks, level).mean(1))
         table |= _with_error("coverage_90_log_px", self._covered(self.log_px_ranks, 90))
         table |= _with_error("mean_rank_log_px", (self.log_px_ranks + 0.5) / (self.draws + 1))
-        return {name: Metric(value, "model", self.draws, "estimate") for name, value in table.items() if value == value}
+        return as_metrics(table, "model", self.draws)
 
     @property
     def notes(self) -> list[str]:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from amortized.errors import InputError
-from amortized.evaluation.records import Metric, as_text
+from amortized.evaluation.records import Metric, as_metrics, as_text
 from amortized.evaluation.representations import as_labels, as_points, is_continuous, some
 from amortized.evaluation.resampling import Score, scored
 
@@ -70,7 +70,7 @@ class Clusters:
         for name, score in scores.items():
             if score is not None:
                 table[name], table[f"{name}_stderr"] = score.value, score.stderr
-        return {name: Metric(value, self.split, 0, "estimate") for name, value in table.items() if not math.isnan(value)}
+        return as_metrics(table, self.split, 0)
 
     @property
     def notes(self) -> list[str]:

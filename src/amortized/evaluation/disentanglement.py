@@ -9,7 +9,6 @@ modularity are functions of the rows, with an error by the jackknife; of a full 
 hang on single ones. All other scores draw rows, learn from some and are scored on others: they are repeated with several seeds.
 """
 
-import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from torch import Tensor
 from amortized.errors import InputError, nearest
 from amortized.evaluation import information, interventions, predictability
 from amortized.evaluation.factors import FactorTable
-from amortized.evaluation.records import Metric, as_text, standard_error
+from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
 from amortized.evaluation.representations import as_points
 
 SCORES = ("mig", "mig_sampled", "modularity", "sap", "dci", "factorvae_score", "betavae_score")
@@ -57,7 +56,7 @@ class Disentanglement:
         for name, values in self.scores.items():
             table[name] = float(values.mean())
             table[f"{name}_stderr"] = self.stderr[name]
-        return {name: Metric(value, self.split, 0, "estimate") for name, value in table.items() if not math.isnan(value)}
+        return as_metrics(table, self.split, 0)
 
     @property
     def notes(self) -> list[str]:

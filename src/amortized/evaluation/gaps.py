@@ -27,7 +27,7 @@ from amortized.evaluation.chunks import cut, rows_at_once, take
 from amortized.evaluation.fitted import FAMILIES, Fitted, fit
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.local import DRAWS
-from amortized.evaluation.records import LogPx, Metric, as_text, standard_error
+from amortized.evaluation.records import LogPx, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -103,8 +103,7 @@ class Gaps:
             table[f"{name}_nats"] = float(gap.mean())
             table[f"{name}_stderr_nats"] = standard_error(gap)
             table[f"{name}_mc_stderr_nats"] = self.mc_stderr(name)
-        known = {name: value for name, value in table.items() if not math.isnan(value)}
-        return {name: Metric(value, self.split, self.samples, "estimate") for name, value in known.items()}
+        return as_metrics(table, self.split, self.samples)
 
     def mc_stderr(self, name: str) -> float:
         """The standard error of a mean gap over Monte Carlo samples alone, nats."""

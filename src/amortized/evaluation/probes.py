@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from amortized.errors import InputError
-from amortized.evaluation.records import Metric, as_text
+from amortized.evaluation.records import Metric, as_metrics, as_text
 from amortized.evaluation.representations import as_labels, as_points, is_continuous, some
 from amortized.evaluation.resampling import Score, scored
 
@@ -71,7 +71,7 @@ class Probes:
             if score is not None:
                 table[f"{name}_{self.measure}"] = score.value
                 table[f"{name}_{self.measure}_stderr"] = score.stderr
-        return {name: Metric(value, self.split, 0, "estimate") for name, value in table.items() if not math.isnan(value)}
+        return as_metrics(table, self.split, 0)
 
     @property
     def notes(self) -> list[str]:

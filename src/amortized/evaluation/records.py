@@ -89,6 +89,12 @@ def standard_error(values: Tensor) -> float:
     return float(values.double().std(correction=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
+def as_metrics(table: Mapping[str, float | tuple[float, str]], split: str, samples: int) -> dict[str, Metric]:
+    """Metrics of the same data by name, of values with their kinds or of estimates; those that are NaN are left out."""
+    entries = {name: entry if isinstance(entry, tuple) else (entry, "estimate") for name, entry in table.items()}
+    return {name: Metric(value, split, samples, kind) for name, (value, kind) in entries.items() if not math.isnan(value)}
+
+
 def as_rows(metrics: Mapping[str, Metric]) -> list[tuple[str, str, str]]:
     """Metrics for reading: name, the value with its standard error, and the kind; an error that belongs to a value has no row."""
     errors = {error_name(name, which) for name in metrics for which in ("stderr", "mc_stderr")}

@@ -25,7 +25,7 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.evaluation.chunks import rows_at_once
 from amortized.evaluation.features import FeatureSpace, feature_space
-from amortized.evaluation.records import Metric, as_text
+from amortized.evaluation.records import Metric, as_metrics, as_text
 from amortized.evaluation.two_samples import Agreement, compare, least, nearest_distances, share_nearer
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import derive_seed, seed_noise
@@ -77,7 +77,7 @@ class SampleQuality:
                     table |= {name + suffix: value, f"{name}{suffix}_stderr": agreement.stderrs[name]}
         if self.memorization is not None:
             table |= dict(zip(("memorization_auc", "memorization_auc_stderr"), self.memorization, strict=True))
-        return {name: Metric(value, self.split, 1, "estimate") for name, value in table.items()}
+        return as_metrics(table, self.split, 1)
 
     def __str__(self) -> str:
         """The metrics as a small table, with what they are."""

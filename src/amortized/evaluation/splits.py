@@ -17,7 +17,7 @@ from torch import Tensor
 
 from amortized.errors import InputError
 from amortized.evaluation.gaps import Gaps, gaps
-from amortized.evaluation.records import LogPx, Metric, as_text, standard_error
+from amortized.evaluation.records import LogPx, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model
 from amortized.terms import Batch
 
@@ -52,8 +52,7 @@ class SplitGaps:
         both = f"{self.trained.split} - {self.held.split}"
         for name, (trained, held) in self.overfit.items():
             values = {f"{name}_nats": float(trained.mean() - held.mean()), f"{name}_stderr_nats": _stderr(trained, held)}
-            known = {key: value for key, value in values.items() if not math.isnan(value)}
-            table |= {key: Metric(value, both, self.held.samples, "estimate") for key, value in known.items()}
+            table |= as_metrics(values, both, self.held.samples)
         return table
 
     @property

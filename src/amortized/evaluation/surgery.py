@@ -34,7 +34,7 @@ from amortized.distributions import is_point_mass
 from amortized.errors import InputError
 from amortized.evaluation.aggregate import Components, Densities, independent_entries
 from amortized.evaluation.chunks import cut
-from amortized.evaluation.records import Metric, as_text, standard_error
+from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -95,7 +95,7 @@ class Surgery:
                 table[f"{name}_nats"] = float(values.mean()), kind
                 table[f"{name}_stderr_nats"] = standard_error(values), "estimate"
         table["mutual_information_cap_nats"] = self.cap, "exact"
-        return {name: Metric(value, self.split, self.samples, kind) for name, (value, kind) in table.items()}
+        return as_metrics(table, self.split, self.samples)
 
     def __str__(self) -> str:
         """The parts as a small table."""
