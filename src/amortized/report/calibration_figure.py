@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from amortized.errors import InputError
 from amortized.evaluation import Calibration
 from amortized.evaluation.ranks import counts, covered
+from amortized.report.style import PALETTE, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INSIDE = 0.95
 """The probability that an exact posterior stays in a band."""
 
-OF_Z, OF_LOG_P, BAND = "#0072B2", "#D55E00", "0.85"
+OF_Z, OF_LOG_P, BAND = *PALETTE[:2], "0.85"
 MOST_LINES = 64
 """Entries of z that have a line of their own."""
 
@@ -38,10 +38,13 @@ def calibration_figure(calibration: Calibration) -> "Figure":
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("a figure needs matplotlib, which is not installed; pip install 'amortized[plots]'.") from error
+    with style():
+        return _draw(calibration)
+
+
+def _draw(calibration: Calibration) -> "Figure":
+    from matplotlib.figure import Figure
+
     histograms = [("log p(x|z)", calibration.log_px_ranks, OF_LOG_P), ("log p(x, z)", calibration.log_joint_ranks, OF_LOG_P)]
     entries = calibration.z_ranks.shape[1]
     if entries:
