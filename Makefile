@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test test-slow lint docs bench clean
+.PHONY: demo test test-slow browser lint docs bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "amortized needs Python 3.11 or newer; set PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tables,hub,plots]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tables,hub,plots,explore,export,trackers]'
 	touch $@
 
 demo: .venv/installed  ## fit digits, print the evidence, write samples and reconstructions
@@ -24,6 +24,9 @@ test: .venv/installed  ## the tests that every change must pass
 
 test-slow: .venv/installed  ## the few that take long
 	$(BIN)/python -m pytest -m slow
+
+browser:  ## Debian's chromium, which the tests of pages drive; they are skipped without it
+	command -v chromium >/dev/null || ( apt-get update -qq && apt-get install --yes -qq chromium >/dev/null ) || echo "No chromium: the tests of pages will be skipped."
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ PARTS = {"priors", "posteriors", "likelihoods"}
 WORK = {"training", "evaluation", "tasks"}
 RECIPES = CORE | PARTS | WORK | {"distributions", "networks", "models", "objectives", "data", "recipes"}
 HEAVY = tuple("lightning_fabric pydantic sklearn pandas pyarrow PIL matplotlib cyclopts rich yaml scipy zuko".split())
+HEAVY += ("jinja2", "fastapi", "uvicorn", "onnx", "onnxruntime", "onnxscript")
 
 # What each room may know of the others, besides itself.
 MAY_KNOW: dict[str, set[str]] = {
@@ -32,6 +33,7 @@ MAY_KNOW: dict[str, set[str]] = {
 }
 OUTER = {
     "folder",
+    "fitted",
     "fitting",
     "loading",
     "reading",
@@ -40,6 +42,8 @@ OUTER = {
     "sweeping",
     "cli",
     "report",
+    "explore",
+    "export",
     "__init__",
     "__main__",
 }  # these may know all

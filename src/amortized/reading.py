@@ -15,7 +15,7 @@ from amortized.recipes import known_transform, load_fitted, load_other, make_bat
 from amortized.terms import Batch
 
 if TYPE_CHECKING:
-    from amortized.runs import Run
+    from amortized.fitted import Fitted
 
 SPLITS = ("train", "valid", "test", "all")
 
@@ -37,7 +37,7 @@ class Reading:
     batches: Iterator[Batch]
 
 
-def read(run: "Run", data: Any = None, split: str = "test") -> Reading:
+def read(run: "Fitted", data: Any = None, split: str = "test") -> Reading:
     """A split of the run's own data, or of others; data that bring no splits are used whole.
 
     Raises:
@@ -62,7 +62,7 @@ def read(run: "Run", data: Any = None, split: str = "test") -> Reading:
     return Reading(name, whole, sum(map(len, parts)), batches)
 
 
-def _own(run: "Run", data: Any) -> Data | None:
+def _own(run: "Fitted", data: Any) -> Data | None:
     """The data that the run was fitted on, where they are asked for; None for others, or for a source that changed since."""
     if data is not None and not is_same(data, run.recipe.data.source):
         return None
@@ -77,7 +77,7 @@ def _own(run: "Run", data: Any) -> Data | None:
     return None
 
 
-def _batches(run: "Run", rows: Rows, whole: Data, *, check: bool) -> Iterator[Batch]:
+def _batches(run: "Fitted", rows: Rows, whole: Data, *, check: bool) -> Iterator[Batch]:
     """The batches of a split, on the model's device and in its precision."""
     assert isinstance(run.model, nn.Module)
     weight = next(run.model.parameters(), torch.zeros(()))

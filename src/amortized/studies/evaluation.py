@@ -143,6 +143,12 @@ def evaluate_run(
     return replace(made, seconds=time.monotonic() - began)
 
 
+def kept_of(run: "Run", material: Material) -> dict[str, Done]:
+    """What evaluations of the same weights and data, by the same settings, left in the run folder, by the name of the step."""
+    reading = material.reading
+    return Keeper(run.path, reading.name, _identity(run, reading), material.settings).read()
+
+
 def _identity(run: "Run", reading: Reading) -> str:
     """Of the weights and the data; a run that is not in a folder keeps nothing."""
     if run.folder is None:
