@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch.distributions import MultivariateNormal
 
 from amortized import VAE, likelihoods, posteriors, priors
 from amortized.networks import MLP
+from tests.browsing import Opened, chromium, watched
 
 
 class LinearGaussian:
@@ -107,3 +109,18 @@ def set_linear(layer, weight, bias):
 @pytest.fixture
 def linear_gaussian():
     return LinearGaussian()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, once for all tests of a worker."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def opened(browser) -> Iterator[Opened]:
+    """A new page, 1280 by 900, whose console and requests are recorded."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    yield watched(page)
+    page.close()
