@@ -106,4 +106,15 @@ def _write(axes: "Axes", name: str, place: NDArray[Any]) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2.5, foreground="white")]
-    axes.text(*place, name, fontsize=9, fontweight="bold", color="0.1", ha="center", va="center", path_effects=halo, zorder=5)
+    axes.text(
+        float(place[0]),
+        float(place[1]),
+        name,
+        fontsize=9,
+        fontweight="bold",
+        color="0.1",
+        ha="center",
+        va="center",
+        path_effects=halo,
+        zorder=5,
+    )
