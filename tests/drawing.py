@@ -10,7 +10,7 @@ def pixels(figure):
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", dpi=50)
     return np.asarray(Image.open(buffer))
 
 

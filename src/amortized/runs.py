@@ -16,6 +16,7 @@ from amortized.evaluation.records import as_rows
 from amortized.fitted import Fitted
 from amortized.folder import Folder
 from amortized.processes import is_first
+from amortized.recipes import Spec
 from amortized.showing import Table, Tabled
 from amortized.training import Outcome
 from amortized.training.checkpoints import state_tensors, write_tensors
@@ -160,7 +161,7 @@ class Run(Fitted, Tabled):
         trained = f"{last['step']:,} steps, {last['epoch']:,} epochs" if last else "no row of a history"
         return {
             "model": f"{parts}; {sum(weight.numel() for weight in self.model.parameters()):,} parameters",
-            "data": f"{spec.support} values, each datum of shape {tuple(spec.event_shape)}",
+            "data": f"{_values(spec)}, each datum of shape {tuple(spec.event_shape)}",
             "objective": "of the user's own" if objective is None else objective.kind,
             "training": trained + ("" if self.outcome is None else f"; {self.outcome.stopped}"),
             **({} if self.path is None else {"folder": str(self.path)}),
@@ -174,3 +175,9 @@ class Run(Fitted, Tabled):
         if self.path is not None:
             parts.append(f"in '{self.path}'")
         return f"Run({', '.join(parts)})"
+
+
+def _values(spec: Spec) -> str:
+    """The kind of values that data have, in words."""
+    named = {"levels": f"whole numbers of {spec.levels} levels", "unit": "values in [0, 1]", "real": "real numbers"}
+    return named.get(spec.support, f"{spec.support} values" if spec.support == "binary" else spec.support)

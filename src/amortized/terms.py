@@ -220,7 +220,7 @@ class Terms(Tabled):
         said = [(name, f"{float(self._mean(value)):,.4f}", str(tuple(value.shape)), kind) for name, value, kind in rows]
         samples, data = self.log_px.shape
         notes = [] if self.is_bound else ["The posterior is a point mass or relaxed: these terms are no bound on log p(x)."]
-        head = f"Terms: {data:,} data, {samples:,} posterior samples each"
+        head = f"Terms: {data:,} data, {samples:,} posterior sample{'' if samples == 1 else 's'} each"
         return [Table(head, ("term", "mean, nats", "shape", ""), said, notes)]
 
     def _mean(self, value: Tensor) -> Tensor:

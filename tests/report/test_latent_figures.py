@@ -8,7 +8,7 @@ import torch
 
 import amortized as am
 from amortized import InputError
-from amortized.report import kl_figure, latent_figure, learning_figure
+from amortized.report import kl_figure, latent_figure
 from amortized.report.latent_figure import posterior_draws
 from amortized.report.view import View
 from tests.drawing import labels, pixels, texts
@@ -50,7 +50,7 @@ def test_groups_of_a_hierarchy_have_blocks_of_their_own():
 def test_latents_of_every_kind_are_drawn(posterior, latents):
     view = View(fitted(latents, posterior=posterior), most=60)
     assert "nats" not in kl_figure(view).axes[0].get_ylabel() or view.ranking.measure == "kl_nats"
-    for draw in (kl_figure, latent_figure, learning_figure):
+    for draw in (kl_figure, latent_figure):
         assert pixels(draw(view)).std() > 0
 
 
@@ -127,3 +127,32 @@ def test_umap_is_refused_where_it_is_not_installed(run, monkeypatch):
 def test_umap_embeds_data_and_prior(run):
     pytest.importorskip("umap")
     assert pixels(latent_figure(View(run, most=60), method="umap")).std() > 0
+
+
+@pytest.mark.parametrize("latents", [1, 5])
+def test_a_single_datum_has_its_place(latents):
+    view = View(fitted(latents), most=1)
+    for draw in (kl_figure, latent_figure):
+        assert pixels(draw(view)).std() > 0
+
+
+def test_discrete_latents_are_spots_whose_area_is_their_share():
+    view = View(fitted(1, posterior="categorical"))
+    areas = latent_figure(view).axes[1].collections[0].get_sizes() - 8  # pyright: ignore[reportAttributeAccessIssue]
+    assert areas.sum() == pytest.approx(900)
+    assert len(areas) == view.latents
+
+
+def test_a_model_that_has_diverged_is_refused(run):
+    view = View(run, most=10)
+    view._encoded = (torch.full((10, 2), torch.nan), None, torch.zeros(10, 2))
+    with pytest.raises(InputError, match="diverged"):
+        latent_figure(view)
+
+
+def test_data_with_holes_are_encoded_and_drawn():
+    x = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
+    x[::3, 1] = np.nan
+    view = View(am.fit(x, latent_dim=2, epochs=1, quiet=True))
+    for draw in (kl_figure, latent_figure):
+        assert pixels(draw(view)).std() > 0

@@ -75,3 +75,8 @@ def test_a_history_may_have_one_row_or_holes_but_not_none(run):
     for history in ([], rows(1.0)):
         with pytest.raises(InputError, match="no history"):
             learning_figure(replace(run, history=history))
+
+
+def test_a_point_mass_has_no_elbo_but_an_objective():
+    figure = learning_figure(am.fit("digits", latent_dim=2, posterior="delta", epochs=1, quiet=True))
+    assert [axes.get_title()[:9] for axes in figure.axes] == ["objective", "distortio"]

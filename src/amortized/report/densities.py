@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 HELD = (0.95, 0.5)
 """What contours hold of the mass."""
 
-POINTS = 81
+POINTS = 61
 """Of the grid, on each edge."""
 
 
@@ -31,12 +31,9 @@ def curve(axes: "Axes", draws: NDArray[Any], color: str, label: str, *, filled: 
 
 
 def contours(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = False) -> None:
-    """Draw the contours that hold 50% and 95% of draws (M, 2): lines, or areas; the draws where no kernel fits them."""
-    draws = draws[np.isfinite(draws).all(1)].astype(np.float64)
+    """Draw the contours that hold 50% and 95% of draws (M, 2) that have a density: lines, or areas."""
+    draws = _finite(draws)
     density = _density(draws.T)
-    if density is None:
-        axes.scatter(*draws.T, s=8, color=color, alpha=0.5, linewidth=0)
-        return
     reach = 3 * draws.std(0) / len(draws) ** (1 / 6)
     first, second = (np.linspace(*ends, POINTS) for ends in zip(draws.min(0) - reach, draws.max(0) + reach, strict=True))
     heights = density(np.stack(np.meshgrid(first, second)).reshape(2, -1)).reshape(POINTS, POINTS)
@@ -46,6 +43,25 @@ def contours(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = Fa
         axes.contourf(first, second, heights, levels=[levels[-1], np.inf], colors=[color], alpha=0.22)
     else:
         axes.contour(first, second, heights, levels=levels, colors=[color], linewidths=1.3)
+
+
+def spots(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = False) -> None:
+    """Draw draws (M, 2) as circles, or disks, whose area is the share of the draws that lie there."""
+    places, counts = np.unique(_finite(draws).round(5), axis=0, return_counts=True)
+    areas = 8 + 900 * counts / counts.sum()
+    face = color if filled else "none"
+    axes.scatter(
+        *places.T, s=areas, facecolor=face, edgecolor=color, alpha=0.5 if filled else 0.8, linewidth=0.8, rasterized=True
+    )
+
+
+def has_density(draws: NDArray[Any]) -> bool:
+    """Whether a kernel fits draws (M, 2): they do not lie on a line or on a few spots."""
+    return _density(_finite(draws).T) is not None
+
+
+def _finite(draws: NDArray[Any]) -> NDArray[np.float64]:
+    return draws[np.isfinite(draws).all(1)].astype(np.float64)
 
 
 def _density(draws: NDArray[np.float64]) -> Any:

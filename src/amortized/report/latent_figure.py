@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from amortized.errors import InputError, nearest
 from amortized.models.model import evaluating
-from amortized.report.densities import contours, curve
+from amortized.report.densities import contours, curve, has_density, spots
 from amortized.report.labeling import Coloring, color_by
 from amortized.report.style import PALETTE, style
 from amortized.report.view import View
@@ -29,6 +29,9 @@ Method = Literal["plane", "umap"]
 PRIOR = "0.78"
 ELLIPSES = 12
 """Posteriors whose ellipse is drawn."""
+
+ENTRIES = 14
+"""Classes in a column of the legend."""
 
 REACH = 0.9995
 """The axes hold this share of the data and of all draws on each side."""
@@ -52,6 +55,8 @@ def latent_figure(run: "Run | View", *, method: Method = "plane") -> "Figure":
     if method not in get_args(Method):
         raise InputError(f"unknown method '{method}'; {nearest(method, get_args(Method))}")
     view = View.of(run)
+    if not np.isfinite(view.z).all():
+        raise InputError("the posterior's center is not finite for some of the data: the model has diverged; fit it anew.")
     coloring = color_by(view)
     with style() as mpl:
         if method == "umap":
@@ -73,16 +78,21 @@ def posterior_draws(view: View) -> NDArray[np.float32]:
 def _plane(mpl: Any, view: View, coloring: Coloring | None) -> "Figure":
     plane = view.plane
     centers, prior, drawn = (plane.project(z) for z in (view.z, view.prior_draws, posterior_draws(view)))
-    figure = mpl.figure.Figure(figsize=(8.6 if coloring else 7.4, 3.7), layout="constrained")
+    figure = mpl.figure.Figure(figsize=(7.4 + 1.2 * _columns(coloring), 3.7), layout="constrained")
     first, second = figure.subplots(1, 2, sharex=True, sharey=True)
     _limit(first, np.concatenate((centers, prior, drawn)))
     _scatter(first, centers, prior, coloring)
     if plane.kind == "latent" and view.spread is not None and (view.spread > 0).all():
         _ellipses(first, centers, view.spread)
     first.set_title(f"encoded data, {len(centers):,} centers of q(z|x)")
-    second.set_title("aggregate posterior (lines) against prior (grey):\nwhat holds 50% and 95% of the draws")
-    contours(second, prior, "0.5", filled=True)
-    contours(second, drawn, PALETTE[0])
+    if has_density(prior) and has_density(drawn):
+        second.set_title("aggregate posterior (lines) against prior (grey):\nwhat holds 50% and 95% of the draws")
+        draw = contours
+    else:
+        second.set_title("aggregate posterior (blue) against prior (grey):\ndraws, the larger the more lie there")
+        draw = spots
+    draw(second, prior, "0.5", filled=True)
+    draw(second, drawn, PALETTE[0])
     names = ["$z_1$", "$z_2$"] if plane.kind == "latent" else _shares(view)
     for axes in (first, second):
         axes.set(xlabel=names[0], ylabel=names[1], aspect="equal")
@@ -174,11 +184,25 @@ def _limit(axes: "Axes", places: NDArray[Any]) -> None:
     axes.set_ylim(middle[1] - reach, middle[1] + reach)
 
 
+def _columns(coloring: Coloring | None) -> int:
+    """Of the legend, for which the figure has room."""
+    return 0 if coloring is None else 1 + len(coloring.names) // ENTRIES
+
+
 def _legend(figure: "Figure", axes: "Axes", coloring: Coloring | None) -> None:
     if coloring is not None and coloring.codes is None:
         figure.colorbar(axes.collections[-1], ax=axes, label=coloring.title, fraction=0.05)
     handles, labels = axes.get_legend_handles_labels()
     title = None if coloring is None or coloring.codes is None else coloring.title
     figure.legend(
-        handles, labels, loc="outside right center", title=title, fontsize=7, title_fontsize=8, markerscale=1.6, borderaxespad=0.2
+        handles,
+        labels,
+        loc="outside right center",
+        ncols=max(_columns(coloring), 1),
+        columnspacing=0.8,
+        title=title,
+        fontsize=7,
+        title_fontsize=8,
+        markerscale=1.6,
+        borderaxespad=0.2,
     )

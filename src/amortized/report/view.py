@@ -216,7 +216,7 @@ class View:
         if d <= 2:
             return Plane(np.zeros(d, np.float32), np.eye(2, d, dtype=np.float32), "latent" if d == 2 else "one")
         origin = z.mean(0)
-        axes = np.linalg.svd(z - origin, full_matrices=False)[2][:2]
+        axes = np.linalg.svd(z - origin, full_matrices=len(z) < 2)[2][:2]
         axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]  # of two signs, the same every time
         return Plane(origin, np.ascontiguousarray(axes, dtype=np.float32), "pca")
 
