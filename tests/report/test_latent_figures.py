@@ -46,7 +46,7 @@ def test_groups_of_a_hierarchy_have_blocks_of_their_own():
     assert f"rate {view.ranking.carried.sum():.2f} nats" in figure.axes[0].get_title()
 
 
-@pytest.mark.parametrize(("posterior", "latents"), [("delta", 2), ("vmf", 3), ("categorical", 4), ("iaf", 2)])
+@pytest.mark.parametrize(("posterior", "latents"), [("delta", 2), ("vmf", 3), ("categorical", 4)])
 def test_latents_of_every_kind_are_drawn(posterior, latents):
     view = View(fitted(latents, posterior=posterior), most=60)
     assert "nats" not in kl_figure(view).axes[0].get_ylabel() or view.ranking.measure == "kl_nats"
