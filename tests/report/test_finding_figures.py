@@ -16,7 +16,7 @@ from amortized.report import (
     learning_figure,
     rate_distortion_figure,
 )
-from amortized.report.evidence_figure import evidence_dots
+from amortized.report.evidence_figure import Dot, _edge, evidence_dots
 from amortized.report.view import View
 from amortized.studies.budget import Done, Size
 from amortized.studies.keeping import Keeper, identify
@@ -90,6 +90,13 @@ def test_all_dots_are_about_the_data_of_the_baselines():
     assert [dot.is_bound for dot in dots] == [False, True, False, True]
     assert dots[3].beside == "model better by 20.00 ± 0.50"
     assert dots[2].beside.startswith("model worse by 4.0")
+
+
+def test_a_baseline_far_out_is_put_at_the_edge_and_the_model_never_is():
+    own = [Dot("model: -log p(x)", 11.0, 0.1, True), Dot("model: -ELBO", 11.1, 0.1, True)]
+    near = [Dot("mixture", 9.6, 0.1, False), Dot("ppca", 9.7, 0.1, False), Dot("gaussian", 9.8, 0.1, False)]
+    assert _edge(own + near) >= 11.1
+    assert 11.1 <= _edge([*own, *near, Dot("uniform", 1e4, None, False)]) < 100
 
 
 def test_the_evidence_stands_beside_its_baselines(table, evaluation):

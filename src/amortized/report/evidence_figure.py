@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from amortized.runs import Run
 
 MODEL, BASELINE = PALETTE[0], "0.45"
-FAR = 3.0
-"""How many times as far as the middle one of the baselines a dot may lie from the best before it is put at the edge."""
+FAR = 6.0
+"""How many times as far as the middle dot a baseline may lie from the best before it is put at the edge."""
 
 LEAST = 1e-6
 """Nats, from which on a standard error is one."""
@@ -162,8 +162,8 @@ def _draw(axes: "Axes", dots: list[Dot]) -> None:
 
 
 def _edge(dots: list[Dot]) -> float:
-    """The greatest value that has a place of its own: one far out would leave nothing to be seen of the others."""
+    """The greatest value that has a place of its own: a baseline far out would leave nothing to be seen of the others."""
     best = min(dot.value for dot in dots)
     distances = sorted(dot.value - best for dot in dots)
-    middle = distances[len(distances) // 2]
-    return best + FAR * middle if middle > 0 and distances[-1] > FAR * middle else best + distances[-1]
+    own = max(dot.value for dot in dots if dot.is_model)
+    return max(best + FAR * distances[len(distances) // 2], own)
