@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MOST_ROWS = 256
 """Latents that are decoded at once, at most; fewer where data are large."""
 
-SAMPLES = 500
-"""Posterior samples of a datum's score."""
+SAMPLES, FEW_SAMPLES = 400, 50
+"""Posterior samples of a datum's score, and of one whose decoder goes from entry to entry."""
 
 HOTTEST = 10.0
 """The highest temperature."""
@@ -43,7 +43,7 @@ class Explorer:
 
     Args:
         run: The run, or a view of it, whose data are then those of the map.
-        samples: Posterior samples of a datum's score.
+        samples: Posterior samples of a datum's score; None takes as many as a click can wait for.
 
     Attributes:
         entries: How many numbers a datum has.
@@ -56,9 +56,10 @@ class Explorer:
         ([8, 8], 64)
     """
 
-    def __init__(self, run: "Run | View", *, samples: int = SAMPLES):
-        self.view, self.samples = View.of(run), samples
+    def __init__(self, run: "Run | View", *, samples: int | None = None):
+        self.view = View.of(run)
         self._held = Held(self.view)
+        self.samples = (SAMPLES if self._held.factorizes else FEW_SAMPLES) if samples is None else samples
         self._map = Map(self._held)
         self.entries = self._held.model.event_shape.numel()
         self.most_rows = max(2, min(MOST_ROWS, rows_at_once(self._held.model)))
