@@ -109,7 +109,7 @@ def _evidence(run: Run, split: str | None) -> str | None:
         if nll is not None and elbo is not None:
             stderr = _metric(found, "nll_stderr_nats")
             error = "" if stderr is None else f" ± {stderr:.1f}"
-            return f"On the {name} split the mean log p(x) is about {-nll:.1f}{error} nats; its lower bound, the ELBO, is {elbo:.1f}."
+            return f"On the {name} split the mean log p(x) is about {-nll:.1f}{error} nats, and its lower bound {elbo:.1f}."
     return None
 
 
