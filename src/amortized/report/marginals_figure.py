@@ -98,12 +98,12 @@ def _panels(mpl: Any, view: View, data: NDArray[Any], samples: NDArray[Any], fou
     figure, axes = panel_figure(mpl, count + len(pairs), title=title, note=note, handles=_handles())
     for ax, column in zip(axes, shown, strict=False):
         _draw_histograms(ax, data[:, column], samples[:, column])
-        ax.set_title(f"{short(names[column], 18)}: KS {found.distance[column]:.2f}", fontsize=8, pad=4)
+        ax.set_title(f"{short(names[column], 16)}: KS {found.distance[column]:.2f}", fontsize=8, pad=4)
     for ax in axes[len(shown) : count]:
         ax.set_axis_off()
     for ax, (first, second, r) in zip(axes[count:], pairs, strict=True):
         _draw_pair(ax, data[:, [first, second]], samples[:, [first, second]])
-        ax.set_title(f"{short(names[second], 11)} / {short(names[first], 11)}: r {r:.2f}", fontsize=7.5, pad=4)
+        ax.set_title(f"{short(names[second], 10)} / {short(names[first], 10)}: r {r:.2f}", fontsize=7.5, pad=4)
     return figure
 
 
