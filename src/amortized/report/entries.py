@@ -85,6 +85,12 @@ def sites(view: View, n: int) -> NDArray[np.int64]:
     return np.sort(rng.permutation(len(view.batch))[:n])
 
 
+def name_of(view: View, site: int) -> str:
+    """What a datum is called in a figure: its index, and its label where it has one."""
+    index = site if view.batch.index is None else int(view.batch.index[site])
+    return f"{index}" if view.labels is None else f"{index} ({short(view.label_name(int(view.labels[site])), 10)})"
+
+
 def check_positive(n: int | None) -> None:
     """Refuse a number of data that is none.
 
