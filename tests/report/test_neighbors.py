@@ -118,7 +118,7 @@ def test_where_all_data_were_trained_on_nothing_is_compared():
     found = neighbors(View(run, split="train"))
     assert found.nearer is None
     assert not found.is_memorizing
-    assert "whether samples are copies is not known" in found.sentence
+    assert found.sentence == "Whether samples are copies is not known: all data were trained on."
     assert neighbors_figure(View(run, split="train"))
 
 
@@ -136,4 +136,6 @@ def test_two_training_data_are_enough():
     rng = np.random.default_rng(0)
     x = {"train_x": rng.normal(size=(2, 3)), "test_x": rng.normal(size=(5, 3)), "valid_x": rng.normal(size=(5, 3))}
     run = am.fit({name: values.astype(np.float32) for name, values in x.items()}, latent_dim=1, epochs=1, quiet=True)
-    assert neighbors(run).nearest.shape == (5, 2)
+    found = neighbors(run)
+    assert found.nearest.shape == (5, 2)
+    assert "there are 5 new data" in found.sentence

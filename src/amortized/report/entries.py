@@ -43,8 +43,9 @@ def entry_names(spec: Spec) -> list[str]:
 
 
 def short(name: str, most: int = LONGEST_NAME) -> str:
-    """A name that fits above a panel."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """A name that fits above a panel, without its middle where it is too long."""
+    tail = (most - 1) // 3
+    return name if len(name) <= most else f"{name[: most - 1 - tail].rstrip()}…{name[len(name) - tail :].lstrip()}"
 
 
 def spreads(x: NDArray[np.float64]) -> NDArray[np.float64]:

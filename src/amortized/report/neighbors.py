@@ -40,6 +40,9 @@ PRODUCTS = 4 * 10**10
 ROWS = 500
 """Queries at once."""
 
+FEWEST = 20
+"""New data and samples that are compared."""
+
 RARE = 0.01
 """The share of new data whose ratio counts as that of a copy."""
 
@@ -56,12 +59,13 @@ class Neighbors:
         nearest: (M, 2) the places among `training` of the nearest two of each sample.
         training: The training data that were looked through.
         distance: (M,) d_1 of the samples, in `unit`.
-        distance_of_data: (N,) that of new data; None where all data were trained on.
+        distance_of_data: (N,) that of new data; None where there are none, or too few.
         nearer: The share of samples that are nearer than new data, and its standard error; None likewise.
         copies: The share of samples with a ratio as low as the lowest 1% of new data; None likewise.
         copies_of_data: The share of new data with one, 1% but for ties; None likewise.
         whole: How many training data there are.
         unit: Of the distances.
+        why_unknown: Why there is no such comparison, where there is none.
     """
 
     samples: NDArray[Any]
@@ -74,6 +78,7 @@ class Neighbors:
     copies_of_data: float | None
     whole: int
     unit: str
+    why_unknown: str = ""
 
     @property
     def is_memorizing(self) -> bool:
@@ -88,7 +93,7 @@ class Neighbors:
     def sentence(self) -> str:
         """What this says of memorizing."""
         if self.nearer is None or self.copies is None:
-            return "All data were trained on, so there is nothing to compare with: whether samples are copies is not known."
+            return f"Whether samples are copies is not known: {self.why_unknown}."
         (share, error), said = self.nearer, f"{self.nearer[0]:.0%} of samples are nearer to training data than new data are"
         if self.is_memorizing:
             return (
@@ -138,7 +143,11 @@ def neighbors(run: "Run | View") -> Neighbors:
         "unit": unit,
     }
     known: dict[str, Any] = {"distance_of_data": None, "nearer": None, "copies": None, "copies_of_data": None}
-    if view.split not in ("train", "all"):
+    if view.split in ("train", "all"):
+        known["why_unknown"] = "all data were trained on"
+    elif queries < FEWEST:
+        known["why_unknown"] = f"there are {queries} new data to compare with, and a comparison needs {FEWEST}"
+    else:
         known = _compared(first, nearest_two(data, points)[0])
     return Neighbors(**found, distance=first[:, 0].double().numpy(), **known)
 

@@ -17,7 +17,7 @@ COLUMNS = 4
 HEIGHT = 165
 """Of a row of panels, in pixels of the picture, as are all lengths here."""
 
-SIDE, LEFT, RIGHT, TOP, BOTTOM = 18, 38, 10, 20, 22
+SIDE, LEFT, RIGHT, TOP, BOTTOM = 18, 46, 10, 20, 22
 """Room at the figure's left edge, and around a panel, for its title and the numbers at its axes."""
 
 TITLE, LABEL, LINE, CHARACTERS = 26, 18, 16, 124
