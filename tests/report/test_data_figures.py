@@ -72,7 +72,7 @@ def views() -> Any:
     def view(kind):
         if kind not in made:
             how: dict[str, Any] = {"context": "label"} if kind == "classes" else {}
-            made[kind] = View(am.fit(data(kind), latent_dim=2, steps=30, quiet=True, **how), most=60)
+            made[kind] = View(am.fit(data(kind), latent_dim=2, steps=10, quiet=True, **how), most=40)
         return made[kind]
 
     return view
