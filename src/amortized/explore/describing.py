@@ -24,6 +24,9 @@ from amortized.tasks.traverse import Ranking
 PRIOR_POINTS = 500
 """Draws from the prior on the map."""
 
+COLUMNS = 20
+"""Of a row that a page shows at once."""
+
 PROBES = 16
 """Points from which entries of the latent are moved to see what they do."""
 
@@ -44,6 +47,7 @@ def event(spec: Spec, x: NDArray[Any] | None) -> dict[str, Any]:
         "support": spec.support,
         "step": step,
         "ranges": None if x is None or spec.is_image else [list(_ends(column)) for column in x.reshape(len(x), -1).T],
+        "order": None if x is None or spec.is_image else _by_variance(x.reshape(len(x), -1)),
     }
 
 
@@ -152,6 +156,15 @@ def _values(spec: Spec, x: NDArray[Any] | None) -> tuple[float | None, float | N
     if spec.support == "counts":
         return 0.0, seen[1], 1.0
     return (0.0, 1.0, None) if spec.support == "unit" else (*seen, None)
+
+
+def _by_variance(x: NDArray[Any]) -> list[int]:
+    """The columns of x (N, C): as they stand where a page shows them all at once, else those that vary most first."""
+    known = np.isfinite(x)
+    held = np.where(known, x, 0.0).astype(np.float64)
+    count = np.maximum(known.sum(0), 1)
+    variance = np.square(held).sum(0) / count - np.square(held.sum(0) / count)
+    return np.argsort(-variance, kind="stable").tolist() if x.shape[1] > COLUMNS else list(range(x.shape[1]))
 
 
 def _ends(x: NDArray[Any]) -> tuple[float | None, float | None]:

@@ -62,7 +62,6 @@ const App = (() => {
 
   // Take a z whose picture is known.
   function stand(z, x) {
-    acting.cancel();
     decoding.cancel();
     state.z = z;
     place();
@@ -160,8 +159,12 @@ const App = (() => {
     parts.legend = new Legend(find("legend"), description.data, (code) => parts.plane.highlight(code));
     parts.conditions = new Conditions(find("conditions"), description.conditions, () => move(state.z));
     parts.datum = new Datum(find("datum-part"), description, {edited, wanted: select});
+    const onWay = (z, x) => {
+      acting.cancel();
+      stand(z, x);
+    };
     const walk = {begin: find("walk-begin"), end: find("walk-end"), kind: find("walk-kind"), position: find("walk-position"), play: find("walk-play"), film: find("film"), note: find("walk-note")};
-    parts.walk = new Walk(walk, event, latent, {here, stand, fail, arrived: showWalk, ask: (options) => backend.path({...options, context: parts.conditions.context})});
+    parts.walk = new Walk(walk, event, latent, {here, stand: onWay, fail, arrived: showWalk, ask: (options) => backend.path({...options, context: parts.conditions.context})});
     parts.bars = new Picture.Bars(find("decoded-row"), event);
   }
 
@@ -171,14 +174,18 @@ const App = (() => {
     find("headline").textContent = [description.headline, description.missing].filter(Boolean).join(" ");
     find("axes").textContent = axes(description);
     find("latent-note").textContent = note(description);
-    find("map-help").hidden = !description.latent.movable && !description.can.datum;
+    const {movable, spherical} = description.latent;
+    const uses = [movable && "Drag to move z.", description.can.datum && "Click a point to choose that datum.", "Keys:", movable && "arrows move z,", "Enter chooses the nearest datum."];
+    find("map-help").textContent = uses.filter(Boolean).join(" ");
+    find("map-help").hidden = !movable && !description.can.datum;
+    find("walk").hidden = !movable && !spherical;
     find("datum-part").hidden = !description.can.encode;
     find("sampling").hidden = !description.can.sample;
     find("score-part").hidden = true;
     document.body.dataset.kind = description.event.kind;
   }
 
-  const keys = {s: sample, r: reset, a: () => parts.walk.set(0), b: () => parts.walk.set(1), "?": () => find("help").showModal()};
+  const keys = {s: sample, r: reset, a: () => find("walk-begin").click(), b: () => find("walk-end").click(), "?": () => find("help").showModal()};
 
   function listen() {
     find("sampling").addEventListener("submit", (submit) => {

@@ -9,7 +9,7 @@ class Pad {
     Object.assign(this, parts, {event, change, stroke: null, history: [], cell: null, fresh: [0, 1]});
     this.depth = Picture.channels(event);
     [this.height, this.width] = event.shape;
-    this.brush = 0.35 + 0.045 * Math.max(this.height, this.width);
+    this.brush = 0.45 + 0.045 * Math.max(this.height, this.width);
     this.ink.closest("label").hidden = this.depth === 1;
     this.set(this.blank());
     const {canvas} = this;

@@ -25,6 +25,7 @@ const PlaneDrawing = (() => {
         drawing.moveTo(...(axis === 0 ? [x, 0] : [0, y]));
         drawing.lineTo(...(axis === 0 ? [x, frame.height] : [frame.width, y]));
         drawing.stroke();
+        if (axis === 1 && y > frame.height - 20) continue;
         drawing.textAlign = axis === 0 ? "center" : "left";
         drawing.fillText(Words.number(value, digits), axis === 0 ? x : 4, axis === 0 ? frame.height - 5 : y - 3);
       }
@@ -71,11 +72,11 @@ const PlaneDrawing = (() => {
     });
   }
 
-  function ellipse(drawing, {frame, flat}, {center, axes: [first, second]}) {
+  function ellipse(drawing, {frame, flat, tall}, {center, axes: [first, second]}) {
     drawing.beginPath();
     for (let step = 0; step <= 64; step += 1) {
       const [c, s] = [Math.cos((TURN * step) / 64), Math.sin((TURN * step) / 64)];
-      drawing.lineTo(...frame.canvas([0, 1].map((k) => (flat && k ? s : center[k] + c * first[k] + s * second[k]))));
+      drawing.lineTo(...frame.canvas([0, 1].map((k) => (flat && k ? tall * s : center[k] + c * first[k] + s * second[k]))));
     }
     drawing.lineWidth = 2;
     drawing.stroke();

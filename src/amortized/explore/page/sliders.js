@@ -30,7 +30,7 @@ class Sliders {
     const {latent} = this;
     const {make, number} = Words;
     const reach = Sliders.REACH * (latent.spread[position] || 1);
-    const unit = {kl_nats: "KL", variance: "variance"}[latent.measure] ?? "";
+    const unit = {kl_nats: "KL", variance: "var."}[latent.measure] ?? "";
     const input = make("input", {
       type: "range", id: `z${position}`, step: "any", disabled: !latent.movable,
       min: String(latent.mean[position] - reach), max: String(latent.mean[position] + reach),
