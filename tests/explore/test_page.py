@@ -8,8 +8,7 @@ import torch
 
 import amortized as am
 from amortized.distributions.paths import spherical
-from amortized.explore.explorer import Explorer
-from amortized.explore.server import serving
+from amortized.explore import Explorer, serving
 
 pytest.importorskip("fastapi", reason="the explorer needs FastAPI: pip install 'amortized[explore]'")
 pytest.importorskip("uvicorn", reason="the explorer needs uvicorn: pip install 'amortized[explore]'")
@@ -18,12 +17,11 @@ SETTLED = "App.state.shown !== null && Object.values(App.queues).every((queue) =
 
 
 class Explored:
-    """A run's explorer behind a page, at an address."""
+    """An explorer behind a page, at an address."""
 
-    def __init__(self, run, stack: ExitStack):
-        self.explorer = Explorer(run)
-        self.view = self.explorer.view
-        self.address = stack.enter_context(serving(self.explorer))
+    def __init__(self, explorer: Explorer, stack: ExitStack):
+        self.explorer, self.view = explorer, explorer.view
+        self.address = stack.enter_context(serving(explorer))
 
     def decoded(self, z, **context):
         return np.array(self.explorer.decode([list(z)], context or None)["x"][0])
@@ -36,13 +34,13 @@ def stack():
 
 
 @pytest.fixture(scope="module")
-def digits(stack):
-    return Explored(am.fit("digits", latent_dim=2, epochs=4, quiet=True), stack)
+def flat(stack):
+    return Explored(Explorer(am.fit("digits", latent_dim=2, epochs=4, quiet=True)), stack)
 
 
 @pytest.fixture(scope="module")
-def conditional(stack):
-    return Explored(am.fit("digits", latent_dim=2, context="label", epochs=4, quiet=True), stack)
+def conditional(explorer, stack):
+    return Explored(explorer, stack)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +51,7 @@ def table(stack):
     x = 10 * code @ weight + noise.normal(size=(300, 24)) + 5 * kind[:, None]
     frame = pd.DataFrame(x * np.linspace(1, 3, 24), columns=[f"gene {column}" for column in range(24)])
     frame["kind"] = np.where(kind, "left", "right")
-    return Explored(am.fit(frame, labels="kind", latent_dim=3, epochs=10, quiet=True), stack)
+    return Explored(Explorer(am.fit(frame, labels="kind", latent_dim=3, epochs=10, quiet=True)), stack)
 
 
 def until(page, condition, seconds=10.0):
@@ -92,9 +90,9 @@ def lonely(explored):
     return int(inner[apart[inner].min(1).argmax()])
 
 
-def test_the_page_opens_in_peace(opened, digits):
-    page = show(opened, digits)
-    assert page.locator("#sliders li").count() == len(digits.view.active)
+def test_the_page_opens_in_peace(opened, flat):
+    page = show(opened, flat)
+    assert page.locator("#sliders li").count() == len(flat.view.active)
     assert page.locator("#legend button").count() == 10
     assert page.locator("#trouble").is_hidden()
     assert page.evaluate("App.state.chosen.index") == 0
@@ -126,19 +124,19 @@ MOVES = """async (values) => {
 }"""
 
 
-def test_a_slider_leads_to_the_image_that_python_decodes(opened, digits):
-    page = show(opened, digits)
-    first = digits.view.ranking.dimensions[0]
+def test_a_slider_leads_to_the_image_that_python_decodes(opened, flat):
+    page = show(opened, flat)
+    first = flat.view.ranking.dimensions[0]
     for value, found in zip(values := [-2.0, -0.5, 1.25], page.evaluate(MOVES, values), strict=True):
         assert found["z"][first] == pytest.approx(value)
-        expected = digits.view.decode(np.array([found["z"]]))[0].ravel()
+        expected = flat.view.decode(np.array([found["z"]]))[0].ravel()
         np.testing.assert_allclose(found["x"], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
         np.testing.assert_allclose(found["grey"], expected * 255 / 16, atol=0.51)
     assert opened.complaints == []
 
 
-def test_while_one_drags_one_decode_is_on_its_way_and_the_newest_wins(opened, digits):
-    page = show(opened, digits)
+def test_while_one_drags_one_decode_is_on_its_way_and_the_newest_wins(opened, flat):
+    page = show(opened, flat)
     asked = page.evaluate(
         "() => { const before = App.queues.decoding.asked; const slider = document.querySelector('#sliders input');"
         " for (let i = 0; i <= 50; i += 1) { slider.value = i / 25; slider.dispatchEvent(new Event('input')); } return before; }"
@@ -146,11 +144,11 @@ def test_while_one_drags_one_decode_is_on_its_way_and_the_newest_wins(opened, di
     found = settled(page)
     assert page.evaluate("App.queues.decoding.asked") - asked == 2
     assert found["shownZ"] == found["z"]
-    np.testing.assert_allclose(found["x"], digits.decoded(found["z"]), rtol=1e-6)
+    np.testing.assert_allclose(found["x"], flat.decoded(found["z"]), rtol=1e-6)
 
 
-def test_an_answer_to_what_was_given_up_is_not_taken(opened, digits):
-    page = show(opened, digits)
+def test_an_answer_to_what_was_given_up_is_not_taken(opened, flat):
+    page = show(opened, flat)
     taken = page.evaluate(
         """async () => {
           const [answers, taken] = [[], []];
@@ -166,16 +164,16 @@ def test_an_answer_to_what_was_given_up_is_not_taken(opened, digits):
     assert taken == ["newest"]
 
 
-def test_a_click_on_the_map_chooses_the_datum(opened, digits):
-    page = show(opened, digits)
-    index = lonely(digits)
+def test_a_click_on_the_map_chooses_the_datum(opened, flat):
+    page = show(opened, flat)
+    index = lonely(flat)
     page.mouse.click(*where(page, index))
     until(page, f"App.state.chosen.index === {index}")
     found = settled(page)
-    np.testing.assert_allclose(found["z"], digits.view.z[index], rtol=1e-5)
+    np.testing.assert_allclose(found["z"], flat.view.z[index], rtol=1e-5)
     np.testing.assert_allclose(page.evaluate("App.parts.plane.marks.ellipse.axes.map((a) => Math.hypot(...a)).sort()"),
-        np.sort(digits.view.spread[index]), rtol=1e-4)  # fmt: skip
-    assert page.evaluate("App.parts.datum.editor.x") == digits.view.x[index].ravel().tolist()
+        np.sort(flat.view.spread[index]), rtol=1e-4)  # fmt: skip
+    assert page.evaluate("App.parts.datum.editor.x") == flat.view.x[index].ravel().tolist()
     terms = page.evaluate("App.state.chosen.answer.terms")
     assert terms["elbo_nats"] == pytest.approx(terms["log_px_z_nats"] - terms["kl_nats"], abs=1e-3)
     assert f"{terms['log_px_nats']:.2f}".replace("-", "\u2212") in page.locator("#score-said").inner_text()
@@ -211,8 +209,8 @@ def test_a_condition_changes_what_the_same_z_is_decoded_to(opened, conditional):
     assert opened.complaints == []
 
 
-def test_a_walk_between_two_data(opened, digits):
-    page = show(opened, digits)
+def test_a_walk_between_two_data(opened, flat):
+    page = show(opened, flat)
     page.locator("#walk-begin").click()
     page.fill("#index", "7")
     page.keyboard.press("Enter")
@@ -220,11 +218,11 @@ def test_a_walk_between_two_data(opened, digits):
     page.locator("#map").focus()
     page.keyboard.press("b")
     until(page, "App.parts.walk.path !== null")
-    begin, end = digits.view.z[[0, 7]]
+    begin, end = flat.view.z[[0, 7]]
     page.evaluate("() => { const p = document.getElementById('walk-position'); p.value = 16; p.dispatchEvent(new Event('input')); }")
     found = settled(page)
     np.testing.assert_allclose(found["z"], (begin + end) / 2, atol=1e-5)
-    np.testing.assert_allclose(found["x"], digits.decoded(found["z"]), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(found["x"], flat.decoded(found["z"]), rtol=1e-4, atol=1e-3)
     assert page.locator("#film button").count() == 9
     page.select_option("#walk-kind", "spherical")
     until(page, "App.parts.walk.asking.idle")
@@ -235,8 +233,8 @@ def test_a_walk_between_two_data(opened, digits):
     until(page, "App.state.z.every((value, i) => value === App.parts.walk.path.z.at(-1)[i])")
 
 
-def test_what_is_drawn_is_encoded_and_scored(opened, digits):
-    page = show(opened, digits)
+def test_what_is_drawn_is_encoded_and_scored(opened, flat):
+    page = show(opened, flat)
     page.locator("#clear").click()
     box = page.locator("#pad").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
@@ -248,7 +246,7 @@ def test_what_is_drawn_is_encoded_and_scored(opened, digits):
     x = page.evaluate("App.parts.datum.editor.x")
     image = np.array(x).reshape(8, 8)
     assert image[:, 3:5].min() > 10 and image.max() <= 16 and not image[:, [0, 7]].any() and (image % 1 == 0).all()
-    np.testing.assert_allclose(found["z"], digits.explorer.encode(x)["z"], rtol=1e-6)
+    np.testing.assert_allclose(found["z"], flat.explorer.encode(x)["z"], rtol=1e-6)
     assert "your own x" in page.locator("#score-title").inner_text()
     page.locator("#undo").click()
     assert not any(page.evaluate("App.parts.datum.editor.x"))
@@ -280,8 +278,8 @@ def test_a_row_is_edited_by_hand(opened, table):
     until(page, f"document.getElementById('trouble').hidden && {SETTLED}")
 
 
-def test_the_keyboard_is_enough(opened, digits):
-    page = show(opened, digits)
+def test_the_keyboard_is_enough(opened, flat):
+    page = show(opened, flat)
     for _ in range(4):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "map":
@@ -296,10 +294,10 @@ def test_the_keyboard_is_enough(opened, digits):
     assert found["z"] == [0, 0] and page.evaluate("App.state.chosen") is None
     page.keyboard.press("Enter")
     until(page, "App.state.chosen !== null")
-    assert page.evaluate("App.state.chosen.index") == int(np.linalg.norm(digits.view.z, axis=1).argmin())
+    assert page.evaluate("App.state.chosen.index") == int(np.linalg.norm(flat.view.z, axis=1).argmin())
     page.keyboard.press("s")
     until(page, f"App.state.seed === 1 && {SETTLED}")
-    assert settled(page)["z"] == digits.explorer.sample(seed=1)["z"][0]
+    assert settled(page)["z"] == flat.explorer.sample(seed=1)["z"][0]
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
     page.keyboard.press("Escape")
@@ -309,17 +307,17 @@ def test_the_keyboard_is_enough(opened, digits):
     assert settled(page)["shownZ"] == page.evaluate("App.state.z")
 
 
-def test_a_phone_in_the_dark(opened, digits):
+def test_a_phone_in_the_dark(opened, flat):
     opened.page.set_viewport_size({"width": 390, "height": 844})
     opened.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    page = show(opened, digits)
+    page = show(opened, flat)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
     assert page.evaluate("[...document.querySelectorAll('section')].every((part) => part.getBoundingClientRect().width > 350)")
 
 
-def test_a_server_that_is_gone_is_said_so(opened, digits):
-    with serving(digits.explorer) as address:
+def test_a_server_that_is_gone_is_said_so(opened, flat):
+    with serving(flat.explorer) as address:
         opened.page.goto(address)
         until(opened.page, f"typeof App !== 'undefined' && App.state.chosen !== null && {SETTLED}")
     opened.page.keyboard.press("s")
