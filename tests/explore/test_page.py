@@ -35,7 +35,7 @@ def stack():
 
 @pytest.fixture(scope="module")
 def flat(stack):
-    return Explored(Explorer(am.fit("digits", latent_dim=2, epochs=4, quiet=True)), stack)
+    return Explored(Explorer(am.fit("digits", latent_dim=2, epochs=1, quiet=True)), stack)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def table(stack):
     x = 10 * code @ weight + noise.normal(size=(300, 24)) + 5 * kind[:, None]
     frame = pd.DataFrame(x * np.linspace(1, 3, 24), columns=[f"gene {column}" for column in range(24)])
     frame["kind"] = np.where(kind, "left", "right")
-    return Explored(Explorer(am.fit(frame, labels="kind", latent_dim=3, epochs=10, quiet=True)), stack)
+    return Explored(Explorer(am.fit(frame, labels="kind", latent_dim=3, epochs=4, quiet=True)), stack)
 
 
 def until(page, condition, seconds=10.0):
@@ -189,7 +189,7 @@ def test_dragging_the_point_moves_z_within_the_plane(opened, table):
     page.mouse.move(box["x"] + 160, box["y"] + 150, steps=4)
     page.mouse.up()
     found = settled(page)
-    z, plane = np.array(found["z"]), table.explorer.plane
+    z, plane = np.array(found["z"]), table.view.plane
     place = page.evaluate("App.parts.plane.frame.place([160, 150])")
     np.testing.assert_allclose(plane.project(z), place, rtol=0.02, atol=0.02)
     moved = z - before

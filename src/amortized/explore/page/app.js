@@ -4,6 +4,7 @@
 const App = (() => {
   const backend = typeof BACKEND === "undefined" ? Server : BACKEND;
   const CALM = 60; // milliseconds that z rests before its terms are asked for
+  const MEASURED = 64; // samples that tell the range of a column
   const find = (id) => document.getElementById(id);
   // z: where it is; shown: {z, x} of the picture; chosen: the datum {index, label, context, answer}; painted: when, milliseconds
   const state = {description: null, z: null, shown: null, chosen: null, seed: 0, painted: 0};
@@ -49,7 +50,7 @@ const App = (() => {
     parts.sliders.move(state.z);
     parts.plane.show({z: parts.plane.project(state.z)});
     const {chosen} = state;
-    if (state.description.can.score && chosen) scoring.push(chosen.answer.x, state.z, parts.conditions.context);
+    if (state.description.can.score && chosen?.answer.terms) scoring.push(chosen.answer.x, state.z, parts.conditions.context);
   }
 
   // Move z by hand; moved: the entry of z, where it is a single one
@@ -74,16 +75,22 @@ const App = (() => {
     if (chosen.index !== null) parts.conditions.set(chosen.context);
     parts.datum.show(chosen);
     parts.plane.show({ellipse: answer.ellipse, center: answer.place});
-    find("score-part").hidden = !state.description.can.score || !answer.terms;
-    if (answer.terms && state.description.can.score) {
-      Score.ofX(find("score"), answer.terms);
-      find("score-title").textContent = `Score of ${parts.datum.name(chosen)}`;
-      find("score-said").textContent = Score.words(answer.terms);
-    }
+    score(answer.terms, parts.datum.name(chosen));
     decoding.cancel();
     state.z = answer.z;
     place();
     decoding.push(answer.z, parts.conditions.context, null);
+  }
+
+  // The score of what is called so; terms: null where there is none
+  function score(terms, name) {
+    find("terms").hidden = !terms;
+    find("score-title").textContent = name ? `Score of ${name}` : "Score";
+    find("score-said").classList.toggle("said", Boolean(terms));
+    if (terms) {
+      Score.ofX(find("score"), terms);
+      find("score-said").textContent = Score.words(terms);
+    } else find("score-said").textContent = name ? "This model gives no bound of log p(x)." : "A datum that is chosen or made is scored here.";
   }
 
   function select(index) {
@@ -107,7 +114,7 @@ const App = (() => {
     parts.datum.clear();
     parts.conditions.set(parts.conditions.usual);
     parts.plane.show({ellipse: null, center: null});
-    find("score-part").hidden = true;
+    score(null, null);
     find("temperature").value = "1";
     find("temperature-shown").textContent = "1.00";
     if (state.description.latent.movable) move([...state.description.latent.mean]);
@@ -171,17 +178,16 @@ const App = (() => {
   function words(description) {
     document.title = `${description.name} \u2013 amortized explorer`;
     find("name").textContent = description.name;
-    find("headline").textContent = [description.headline, description.missing].filter(Boolean).join(" ");
+    find("headline").textContent = [description.headline, description.missing && `The data are not there: ${description.missing}`].filter(Boolean).join(" ");
     find("axes").textContent = axes(description);
     find("latent-note").textContent = note(description);
-    const {movable, spherical} = description.latent;
-    const uses = [movable && "Drag to move z.", description.can.datum && "Click a point to choose that datum.", "Keys:", movable && "arrows move z,", "Enter chooses the nearest datum."];
-    find("map-help").textContent = uses.filter(Boolean).join(" ");
-    find("map-help").hidden = !movable && !description.can.datum;
+    const {latent: {movable, spherical}, can} = description;
+    const move = movable && "Drag, or press the arrow keys, to move z.";
+    find("map-help").textContent = [move, can.datum && "Click a point to choose that datum; Enter chooses the nearest one."].filter(Boolean).join(" ");
     find("walk").hidden = !movable && !spherical;
-    find("datum-part").hidden = !description.can.encode;
-    find("sampling").hidden = !description.can.sample;
-    find("score-part").hidden = true;
+    find("datum-part").hidden = !can.encode && !can.datum;
+    find("sampling").hidden = !can.sample;
+    find("score-part").hidden = !can.score;
     document.body.dataset.kind = description.event.kind;
   }
 
@@ -207,9 +213,16 @@ const App = (() => {
     });
   }
 
+  // Where the data are gone, the range of a column is that of what is decoded.
+  async function measure(event) {
+    const {x} = await backend.sample({n: MEASURED, temperature: 1, seed: 0, context: {}});
+    event.ranges = x[0].map((_, column) => [Math.min(...x.map((row) => row[column])), Math.max(...x.map((row) => row[column]))]);
+  }
+
   async function start() {
     try {
       state.description = await backend.description();
+      if (state.description.event.kind !== "image" && !state.description.event.ranges) await measure(state.description.event);
     } catch (error) {
       return fail(error);
     }

@@ -6,7 +6,8 @@ class Datum {
   constructor(part, description, hooks) {
     const find = (id) => part.querySelector(`#${id}`);
     const {event, data} = description;
-    Object.assign(this, {event, data, note: find("datum-note"), index: find("index"), again: find("again"), usual: find("datum-note").textContent});
+    Object.assign(this, {event, data, note: find("datum-note"), index: find("index"), again: find("again")});
+    this.usual = `${description.can.datum ? "Choose a datum on the map, or make" : "Make"} one of your own here.`;
     this.editor = event.kind === "image" ? Datum.pad(find, event, hooks.edited) : new RowForm(find("row"), event, hooks.edited);
     find("choosing").hidden = !description.can.datum;
     if (data) {

@@ -48,9 +48,9 @@ const Picture = (() => {
     return found.slice(0, MOST);
   }
 
-  // Of a column over the data; some bounds where the data are gone.
+  // Of a column; one that never varies gets some air.
   function rangeOf(event, position) {
-    const [low, high] = event.ranges?.[position] ?? [event.low ?? -3, event.high ?? 3];
+    const [low, high] = event.ranges[position];
     return high > low ? [low, high] : [low - 0.5, high + 0.5];
   }
 

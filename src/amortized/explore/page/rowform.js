@@ -36,7 +36,7 @@ class RowForm {
     const span = make("small", {}, `${near(low, (high - low) / 20)} to ${near(high, (high - low) / 20)}`);
     range.addEventListener("input", () => this.edit(position, Number(range.value)));
     number.addEventListener("input", () => !number.validity.badInput && this.edit(position, number.value === "" ? null : Number(number.value), number));
-    const item = make("li", {}, make("label", {for: id, title: name}, name), range, number, span);
+    const item = make("li", {}, make("div", {}, make("label", {for: id, title: name}, name), span), range, number);
     return {position, range, number, item, digits: Math.max(0, Math.ceil(2.5 - Math.log10(high - low)))};
   }
 
@@ -49,8 +49,9 @@ class RowForm {
   // Show a row; the field in which one types is left alone.
   set(x, typed = null) {
     this.x = x;
-    for (const {position, range, number, digits} of this.rows) {
+    for (const {position, range, number, item, digits} of this.rows) {
       const value = x[position];
+      item.classList.toggle("missing", value === null);
       if (value !== null) range.value = String(value);
       if (number !== typed) number.value = value === null ? "" : String(Number(value.toFixed(Math.min(digits, 12))));
     }
