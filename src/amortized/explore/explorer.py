@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from amortized.distributions import center, representative, spherical
-from amortized.distributions.center import in_support
 from amortized.distributions.chain import Chain
 from amortized.errors import InputError, nearest
 from amortized.explore import conditions, scoring
@@ -197,7 +196,7 @@ class Explorer:
                 own = {name: value.expand(steps, *value.shape[1:]) for name, value in self._held.row(begin).context.items()}
                 rows |= {name: value for name, value in own.items() if name not in (context or {})}
             z = _between(self._end("begin", begin), self._end("end", end), path, steps)
-            if not in_support(self._held.model.prior(rows), z):
+            if not self._held.can_be(z):
                 raise InputError(
                     f"a {path} path leaves what the latent can be: on a sphere take 'spherical'; of classes there is none."
                 )

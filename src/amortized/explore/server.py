@@ -1,5 +1,6 @@
 """The explorer's server: the page, and what it asks, on this machine alone unless told otherwise."""
 
+import errno
 import socket
 import sys
 import threading
@@ -190,21 +191,22 @@ def _refuse_http(_: Any, error: Any) -> Any:
 
 def _bound(host: str, port: int) -> socket.socket:
     """A socket that is bound."""
+    no_address = f"host '{host}' is no address of this machine; leave --host out for {LOOPBACK[0]}."
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(
-            f"host '{host}' is no address that can be bound to ({error}); leave --host out for 127.0.0.1."
-        ) from error
+        raise InputError(no_address) from error
     try:
         if sys.platform != "win32":  # there it would take a port away from another server
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen(128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         bound.close()
-        reason = getattr(error, "strerror", error)
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(no_address) from error
+        reason = (error.strerror or str(error)).lower()
         raise InputError(
             f"port {port} of {host} cannot be taken ({reason}); give another --port, or 0 for a free one."
         ) from error
