@@ -33,7 +33,7 @@ const App = (() => {
       state.z = answer.z[0].with(moved, state.z[moved]);
       place();
     }
-    paint(z, answer.x[0]);
+    paint(answer.z ? state.z : z, answer.x[0]);
   }
 
   function paint(z, x) {

@@ -4,6 +4,7 @@
 // that data which lie in a point of the prior are seen to.
 class Frame {
   static MARGIN = 30;
+  static TRIM = 0.002; // of the values on each side, which may lie out of view
 
   // groups: lists of places
   constructor(groups, width, height) {
@@ -20,11 +21,11 @@ class Frame {
     return [Math.min(...extents.map(([low]) => low)), Math.max(...extents.map(([, high]) => high))];
   }
 
-  // All but the outermost half percent on each side, with some air.
+  // All but the outermost values on each side, with some air.
   static extent(values) {
     const sorted = [...values].sort((a, b) => a - b);
     const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
-    const [low, high] = [at(0.005), at(0.995)];
+    const [low, high] = [at(Frame.TRIM), at(1 - Frame.TRIM)];
     const air = 0.06 * (high - low) || 1;
     return [low - air, high + air];
   }

@@ -33,6 +33,7 @@ const Picture = (() => {
       pixels.data[4 * pixel + 3] = x[pixel * depth] === null ? 0 : 255;
     }
     drawing.putImageData(pixels, 0, 0);
+    canvas.classList.toggle("holes", x.includes(null));
   }
 
   function columnName(event, position) {
