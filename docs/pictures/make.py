@@ -109,7 +109,8 @@ KINDS: dict[str, Callable[[], None]] = {"explore": explore}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Make the pictures of the documentation.")
     parser.add_argument("kind", nargs="*", help=f"of {', '.join(KINDS)}; all where none is given")
     chosen = parser.parse_args().kind
     with tempfile.TemporaryDirectory() as folder:

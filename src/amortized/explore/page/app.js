@@ -6,7 +6,7 @@ const App = (() => {
   const CALM = 60; // milliseconds that z rests before its terms are asked for
   const MEASURED = 64; // samples that tell the range of a column
   const find = (id) => document.getElementById(id);
-  // z: where it is; shown: {z, x} of the picture; chosen: the datum {index, label, context, answer}; painted: when, milliseconds
+  // z: where it is; shown: {z, x} of the picture; chosen: the datum {index, label, context, answer}; painted: when (ms)
   const state = {description: null, z: null, shown: null, chosen: null, seed: 0, painted: 0};
   const parts = {};
 
@@ -19,12 +19,14 @@ const App = (() => {
     find("trouble").hidden = true;
   }
 
-  const decoding = new Latest((z, context, moved) => backend.decode([z], context, moved === null ? {} : {follow: moved}), decoded, fail);
+  const decode = (z, context, moved) => backend.decode([z], context, moved === null ? {} : {follow: moved});
+  const decoding = new Latest(decode, decoded, fail);
   const acting = new Latest((ask) => ask(), (answer, ask, take) => {
     well();
     take(answer);
   }, fail);
-  const scoring = new Latest((x, z, context) => backend.terms(x, z, context), (terms) => Score.here(find("here"), terms), fail, CALM);
+  const told = (terms) => Score.here(find("here"), terms);
+  const scoring = new Latest((x, z, context) => backend.terms(x, z, context), told, fail, CALM);
 
   function decoded(answer, z, context, moved) {
     well();
@@ -84,13 +86,14 @@ const App = (() => {
 
   // The score of what is called so; terms: null where there is none
   function score(terms, name) {
+    const none = name ? "This model gives no bound of log p(x)." : "A datum that is chosen or made is scored here.";
     find("terms").hidden = !terms;
     find("score-title").textContent = name ? `Score of ${name}` : "Score";
     find("score-said").classList.toggle("said", Boolean(terms));
     if (terms) {
       Score.ofX(find("score"), terms);
       find("score-said").textContent = Score.words(terms);
-    } else find("score-said").textContent = name ? "This model gives no bound of log p(x)." : "A datum that is chosen or made is scored here.";
+    } else find("score-said").textContent = none;
   }
 
   function select(index) {
@@ -103,7 +106,9 @@ const App = (() => {
   }
 
   function sample() {
-    const options = {n: 1, temperature: Number(find("temperature").value), seed: (state.seed += 1), context: parts.conditions.context};
+    state.seed += 1;
+    const temperature = Number(find("temperature").value);
+    const options = {n: 1, temperature, seed: state.seed, context: parts.conditions.context};
     acting.push(() => backend.sample(options), ({z, x}) => stand(z[0], x[0]));
   }
 
@@ -125,7 +130,7 @@ const App = (() => {
   function here() {
     const {chosen, z} = state;
     const there = chosen && chosen.answer.z.every((value, i) => value === z[i]);
-    return {z, name: there ? parts.datum.name(chosen) : `z = (${z.slice(0, 3).map((v) => Words.number(v)).join(", ")}${z.length > 3 ? ", \u2026" : ""})`};
+    return {z, name: there ? parts.datum.name(chosen) : `z = ${Words.vector(z)}`};
   }
 
   function showWalk(path, ends) {
@@ -145,7 +150,8 @@ const App = (() => {
   function note({latent}) {
     if (latent.reason) return latent.reason;
     if (latent.active === 0) return "No entry is active: the posterior has collapsed, and z tells nothing of x.";
-    return `${latent.active} of ${latent.dimensions} active, the one that carries most first; over 3 standard deviations of the prior.`;
+    const active = `${latent.active} of ${latent.dimensions} active, the one that carries most first`;
+    return `${active}; over ${Sliders.REACH} standard deviations of the prior.`;
   }
 
   function columns() {
@@ -161,8 +167,12 @@ const App = (() => {
 
   function build(description) {
     const {event, latent, can} = description;
-    parts.sliders = new Sliders(find("sliders"), find("inactive"), latent, (position, value) => move(state.z.with(position, value), position));
-    parts.plane = new Plane(find("map"), description, {select: (index) => can.datum && select(index), move: (to) => latent.movable && move(parts.plane.lift(state.z, to))});
+    const slide = (position, value) => move(state.z.with(position, value), position);
+    parts.sliders = new Sliders(find("sliders"), find("inactive"), latent, slide);
+    parts.plane = new Plane(find("map"), description, {
+      select: (index) => can.datum && select(index),
+      move: (to) => latent.movable && move(parts.plane.lift(state.z, to)),
+    });
     parts.legend = new Legend(find("legend"), description.data, (code) => parts.plane.highlight(code));
     parts.conditions = new Conditions(find("conditions"), description.conditions, () => move(state.z));
     parts.datum = new Datum(find("datum-part"), description, {edited, wanted: select});
@@ -170,20 +180,22 @@ const App = (() => {
       acting.cancel();
       stand(z, x);
     };
-    const walk = {begin: find("walk-begin"), end: find("walk-end"), kind: find("walk-kind"), position: find("walk-position"), play: find("walk-play"), film: find("film"), note: find("walk-note")};
-    parts.walk = new Walk(walk, event, latent, {here, stand: onWay, fail, arrived: showWalk, ask: (options) => backend.path({...options, context: parts.conditions.context})});
+    const ask = (options) => backend.path({...options, context: parts.conditions.context});
+    parts.walk = new Walk(find("walk"), event, latent, {here, stand: onWay, fail, arrived: showWalk, ask});
     parts.bars = new Picture.Bars(find("decoded-row"), event);
   }
 
   function words(description) {
     document.title = `${description.name} \u2013 amortized explorer`;
     find("name").textContent = description.name;
-    find("headline").textContent = [description.headline, description.missing && `The data are not there: ${description.missing}`].filter(Boolean).join(" ");
+    const missing = description.missing && `The data are not there: ${description.missing}`;
+    find("headline").textContent = [description.headline, missing].filter(Boolean).join(" ");
     find("axes").textContent = axes(description);
     find("latent-note").textContent = note(description);
     const {latent: {movable, spherical}, can} = description;
     const move = movable && "Drag, or press the arrow keys, to move z.";
-    find("map-help").textContent = [move, can.datum && "Click a point to choose that datum; Enter chooses the nearest one."].filter(Boolean).join(" ");
+    const choose = can.datum && "Click a point to choose that datum; Enter chooses the nearest one.";
+    find("map-help").textContent = [move, choose].filter(Boolean).join(" ");
     find("walk").hidden = !movable && !spherical;
     find("datum-part").hidden = !can.encode && !can.datum;
     find("sampling").hidden = !can.sample;
@@ -191,7 +203,13 @@ const App = (() => {
     document.body.dataset.kind = description.event.kind;
   }
 
-  const keys = {s: sample, r: reset, a: () => find("walk-begin").click(), b: () => find("walk-end").click(), "?": () => find("help").showModal()};
+  const keys = {
+    s: sample,
+    r: reset,
+    a: () => find("walk-begin").click(),
+    b: () => find("walk-end").click(),
+    "?": () => find("help").showModal(),
+  };
 
   function listen() {
     find("sampling").addEventListener("submit", (submit) => {

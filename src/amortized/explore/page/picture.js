@@ -68,10 +68,11 @@ const Picture = (() => {
     show(positions) {
       const head = make("tr", {}, ...["column", "range", "decoded"].map((text) => make("th", {scope: "col"}, text)));
       this.rows = positions.map((position) => {
-        const [bar, tick, value] = [make("i", {className: "bar"}), make("i", {className: "tick"}), make("td", {className: "number"})];
+        const [bar, tick] = ["bar", "tick"].map((className) => make("i", {className}));
+        const value = make("td", {className: "number"});
         const line = make("td", {className: "range"}, make("div", {className: "track"}, bar, tick));
-        const row = make("tr", {}, make("th", {scope: "row", title: columnName(this.event, position)}, columnName(this.event, position)));
-        row.append(line, value);
+        const name = columnName(this.event, position);
+        const row = make("tr", {}, make("th", {scope: "row", title: name}, name), line, value);
         return {position, bar, tick, value, row};
       });
       this.table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...this.rows.map(({row}) => row)));

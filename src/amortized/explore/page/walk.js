@@ -6,10 +6,12 @@ class Walk {
   static FILM = 9; // pictures of the strip
   static PACE = 60; // milliseconds a step; slower where less motion is wished for
 
-  // parts: begin, end, kind, position, play, film, note (the elements)
+  // part: the group of its elements
   // hooks: here() -> {z, name}; ask(options) -> promise of the path; arrived(path); stand(z, x); fail(error)
-  constructor(parts, event, latent, hooks) {
-    Object.assign(this, parts, {event, hooks, ends: [null, null], path: null, timer: 0});
+  constructor(part, event, latent, hooks) {
+    const names = ["begin", "end", "kind", "position", "play", "film", "note"];
+    for (const name of names) this[name] = part.querySelector(`#walk-${name}`);
+    Object.assign(this, {event, hooks, ends: [null, null], path: null, timer: 0});
     this.kind.value = latent.spherical ? "spherical" : "linear";
     this.kind.querySelector("[value=linear]").disabled = latent.spherical;
     this.position.max = String(Walk.STEPS - 1);
