@@ -29,7 +29,8 @@ def opened(run: Any, **context: Any) -> Iterator[Page]:
     """The explorer of a run, open in a browser."""
     with serving(run) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_context(**({"viewport": WIDE} | context)).new_page()
+        settings: Any = {"viewport": WIDE} | context
+        page = browser.new_context(**settings).new_page()
         page.goto(address)
         page.evaluate("App.ready")
         settle(page)
@@ -67,11 +68,11 @@ def walk(page: Page, begin: int, end: int, step: int) -> None:
     settle(page)
 
 
-def keep(page: Page, name: str, **options: Any) -> None:
+def keep(page: Page, name: str, *, full: bool = True) -> None:
     """Write the picture, with nothing in focus and the mouse away."""
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     page.mouse.move(0, 0)
-    page.screenshot(path=HERE / name, **({"full_page": True} | options))
+    page.screenshot(path=HERE / name, full_page=full)
 
 
 def explore() -> None:
@@ -92,8 +93,8 @@ def explore() -> None:
         keep(page, "explore-dark.png")
     with opened(run, viewport=PHONE, device_scale_factor=1.5, has_touch=True) as page:
         choose(page, first_of(page, 0))
-        keep(page, "explore-phone.png", full_page=False)
-    wine = load_wine()
+        keep(page, "explore-phone.png", full=False)
+    wine: Any = load_wine()
     frame = pd.DataFrame(wine.data, columns=wine.feature_names).assign(cultivar=[f"cultivar {code}" for code in wine.target])
     with opened(am.fit(frame, labels="cultivar", latent_dim=2, epochs=300, out="runs/wine", quiet=True)) as page:
         choose(page, 4)
