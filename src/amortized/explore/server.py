@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from amortized.errors import InputError
 from amortized.explore.answering import answer, refusal
 from amortized.explore.asking import check_keys, parse, sentence
-from amortized.explore.explorer import Explorer
+from amortized.explore.explorer import Explorer, view_of
 from amortized.explore.guard import EVERYWHERE, LOOPBACK, Guard
-from amortized.report.view import View
 
 if TYPE_CHECKING:
+    from amortized.report.view import View
     from amortized.runs import Run
 
 PAGE = Path(__file__).parent / "page"
@@ -89,8 +89,9 @@ def serving(run: "Run | View | Explorer", *, host: str = "127.0.0.1", port: int 
     import uvicorn
 
     bound = _bound(host, port)
-    settings: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False, "ws": "none", "http": "h11"}
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=2, **settings))
+    quiet: dict[str, Any] = {"log_level": "error", "log_config": None, "access_log": False, "server_header": False}
+    plain: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "off", "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(app, **quiet, **plain))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="amortized explorer", daemon=True)
     thread.start()
     try:
@@ -123,7 +124,7 @@ def serve(
     Raises:
         InputError: The split is not there, the port is taken, the host is not this machine's, or FastAPI is not installed.
     """
-    explorer = Explorer(View(run, split=split))
+    explorer = Explorer(view_of(run, split))
     if split is not None and explorer.missing is not None:
         raise InputError(explorer.missing)
     if explorer.missing is not None:
