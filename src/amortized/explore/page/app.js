@@ -181,7 +181,7 @@ const App = (() => {
       stand(z, x);
     };
     const ask = (options) => backend.path({...options, context: parts.conditions.context});
-    parts.walk = new Walk(find("walk"), event, latent, {here, stand: onWay, fail, arrived: showWalk, ask});
+    parts.walk = new Walk(find("walk"), description, {here, stand: onWay, fail, arrived: showWalk, ask});
     parts.bars = new Picture.Bars(find("decoded-row"), event);
   }
 
@@ -232,15 +232,15 @@ const App = (() => {
   }
 
   // Where the data are gone, the range of a column is that of what is decoded.
-  async function measure(event) {
-    const {x} = await backend.sample({n: MEASURED, temperature: 1, seed: 0, context: {}});
+  async function measure({event, limits}) {
+    const {x} = await backend.sample({n: Math.min(MEASURED, limits?.rows ?? MEASURED), temperature: 1, seed: 0, context: {}});
     event.ranges = x[0].map((_, column) => [Math.min(...x.map((row) => row[column])), Math.max(...x.map((row) => row[column]))]);
   }
 
   async function start() {
     try {
       state.description = await backend.description();
-      if (state.description.event.kind !== "image" && !state.description.event.ranges) await measure(state.description.event);
+      if (state.description.event.kind !== "image" && !state.description.event.ranges) await measure(state.description);
     } catch (error) {
       return fail(error);
     }
