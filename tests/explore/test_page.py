@@ -135,6 +135,21 @@ def test_a_slider_leads_to_the_image_that_python_decodes(opened, flat):
     assert opened.complaints == []
 
 
+def test_entries_that_the_prior_draws_later_follow_the_one_that_moves(opened, stack):
+    hierarchy = {"kind": "top-down", "latent_dims": [1]}
+    table = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    explored = Explored(Explorer(am.fit(table, latent_dim=2, hierarchy=hierarchy, epochs=1, quiet=True)), stack)
+    page = show(opened, explored)
+    page.locator("#inactive").evaluate("(button) => App.state.description.latent.active && button.click()")
+    before = settled(page)["z"]
+    page.evaluate("() => { const top = document.getElementById('z2'); top.value = 2.5; top.dispatchEvent(new Event('input')); }")
+    found = settled(page)
+    expected = explored.explorer.decode([[*before[:2], 2.5]], follow=2)
+    assert found["z"] == found["shownZ"] == expected["z"][0]
+    assert found["z"][:2] != before[:2]
+    np.testing.assert_allclose(found["x"], expected["x"][0], rtol=1e-6)
+
+
 def test_while_one_drags_one_decode_is_on_its_way_and_the_newest_wins(opened, flat):
     page = show(opened, flat)
     asked = page.evaluate(
