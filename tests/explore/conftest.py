@@ -1,12 +1,16 @@
 import http.client
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import amortized as am
 from amortized.explore import Explorer, serving
 from amortized.report.view import View
+from tests.explore.explored import Explored
 
 JSON = {"Content-Type": "application/json"}
 
@@ -60,3 +64,30 @@ def explorer(digits):
 def client(explorer):
     with serving(explorer) as address:
         yield Client(int(address.rstrip("/").rpartition(":")[2]))
+
+
+@pytest.fixture(scope="session")
+def stack():
+    with ExitStack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def flat(stack):
+    return Explored(Explorer(am.fit("digits", latent_dim=2, epochs=1, quiet=True)), stack)
+
+
+@pytest.fixture(scope="session")
+def conditional(explorer, stack):
+    return Explored(explorer, stack)
+
+
+@pytest.fixture(scope="session")
+def table(stack):
+    noise = np.random.default_rng(0)
+    kind, code = noise.integers(0, 2, 300), noise.normal(size=(300, 3))
+    weight = noise.normal(size=(3, 24))
+    x = 10 * code @ weight + noise.normal(size=(300, 24)) + 5 * kind[:, None]
+    frame = pd.DataFrame(x * np.linspace(1, 3, 24), columns=[f"gene {column}" for column in range(24)])
+    frame["kind"] = np.where(kind, "left", "right")
+    return Explored(Explorer(am.fit(frame, labels="kind", latent_dim=3, epochs=4, quiet=True)), stack)

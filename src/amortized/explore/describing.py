@@ -14,6 +14,9 @@ from amortized.explore.mapping import Map
 from amortized.recipes.spec import Spec
 from amortized.runs import Run
 
+COLUMNS = 20
+"""Of a row that a page shows at once."""
+
 A_MOVE = 0.123
 """By which an entry is moved to see whether it can be; neither a class nor a point of a sphere is that far from another."""
 
@@ -55,6 +58,7 @@ def _event(spec: Spec, x: NDArray[Any] | None) -> dict[str, Any]:
         "support": spec.support,
         "step": step,
         "ranges": None if x is None or spec.is_image else [list(_ends(column)) for column in x.reshape(len(x), -1).T],
+        "order": None if x is None or spec.is_image else _order_of_columns(x.reshape(len(x), -1)),
     }
 
 
@@ -128,6 +132,15 @@ def _values(spec: Spec, x: NDArray[Any] | None) -> tuple[float | None, float | N
     if spec.support == "counts":
         return 0.0, high, 1.0
     return (0.0, 1.0, None) if spec.support == "unit" else (low, high, None)
+
+
+def _order_of_columns(x: NDArray[Any]) -> list[int]:
+    """The columns of x (N, C): as they stand where a page shows them all at once, else those that vary most first."""
+    if x.shape[1] <= COLUMNS:
+        return list(range(x.shape[1]))
+    known = np.isfinite(x)
+    variance = np.where(known, x, 0.0).var(0, where=known | ~known.any(0), dtype=np.float64)
+    return np.argsort(-variance, kind="stable").tolist()
 
 
 def _ends(x: NDArray[Any]) -> tuple[float | None, float | None]:
