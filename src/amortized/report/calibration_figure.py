@@ -11,11 +11,16 @@ from torch import Tensor
 
 from amortized.evaluation import Calibration
 from amortized.evaluation.ranks import counts, covered
+from amortized.report.found import finding_of
 from amortized.report.style import PALETTE, style
+from amortized.report.view import View
+from amortized.studies import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from amortized.runs import Run
 
 INSIDE = 0.95
 """The probability that an exact posterior stays in a band."""
@@ -25,19 +30,23 @@ MOST_LINES = 64
 """Entries of z that have a line of their own."""
 
 
-def calibration_figure(calibration: Calibration) -> "Figure":
+def calibration_figure(calibration: "Calibration | Run | View | Evaluation") -> "Figure":
     """Draw what simulation-based calibration found.
 
     Args:
-        calibration: What it found.
+        calibration: What it found; or a run, or its view, of which an evaluation kept it; or what `Run.evaluate` returned.
 
     Returns:
         A figure of matplotlib's: the coverage of central intervals, the ranks of the entry of z with the smallest p-value, where
         there is one, and those of log p(x|z) and log p(x, z). `figure.savefig("calibration.png")` writes it.
 
     Raises:
-        InputError: matplotlib is not installed.
+        InputError: It was not evaluated, or matplotlib is not installed.
     """
+    if not isinstance(calibration, Calibration):
+        finding = finding_of(calibration, "calibration")
+        assert isinstance(finding, Calibration)
+        calibration = finding
     with style():
         return _draw(calibration)
 

@@ -8,13 +8,43 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from amortized.errors import InputError
 from amortized.files import write_atomically
+from amortized.report.style import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LINES = 7
 """About how many lines of equal ELBO are drawn."""
+
+
+def rate_distortion_figure(rows: Sequence[Mapping[str, Any]], options: Sequence[str]) -> "Figure":
+    """Draw the rate and the distortion of the points of a sweep.
+
+    Args:
+        rows: For each point `rate_nats`, `distortion_nats` and the values of its options; points without a rate are left out.
+        options: What was swept over: the first is written at the points, and those that differ in the others are joined apart.
+
+    Returns:
+        A figure of matplotlib's.
+
+    Raises:
+        InputError: No point has a rate, nothing was swept over, or matplotlib is not installed.
+    """
+    known = [row for row in rows if {"rate_nats", "distortion_nats"} <= row.keys()]
+    if not known or not options:
+        what = "no point has a rate" if options else "nothing was swept over"
+        raise InputError(f"a rate-distortion picture needs points with a rate and an option that they differ in; {what}.")
+    with style() as mpl:
+        figure = mpl.figure.Figure(figsize=(6.0, 4.5), layout="constrained")
+        axes = figure.add_subplot()
+        _draw_points(axes, known, options)
+        _draw_lines(axes)
+        axes.set_xlabel("rate: mean KL(q(z|x) || p(z)), nats")
+        axes.set_ylabel("distortion: mean -E[log p(x|z)], nats")
+        return figure
 
 
 def write_rate_distortion(path: Path, rows: Sequence[Mapping[str, Any]], options: Sequence[str]) -> bool:
@@ -22,25 +52,16 @@ def write_rate_distortion(path: Path, rows: Sequence[Mapping[str, Any]], options
 
     Args:
         path: The file, whose suffix says which kind of picture.
-        rows: For each point `rate_nats`, `distortion_nats` and the values of its options.
-        options: What was swept over: the first is written at the points, and those that differ in the others are joined apart.
+        rows: As in `rate_distortion_figure`.
+        options: As there.
 
     Returns:
         Whether it was written: matplotlib is there, and a point has a rate.
     """
-    known = [row for row in rows if {"rate_nats", "distortion_nats"} <= row.keys()]
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
+        figure = rate_distortion_figure(rows, options)
+    except InputError:
         return False
-    if not known:
-        return False
-    figure = Figure(figsize=(6.0, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    _draw_points(axes, known, options)
-    _draw_lines(axes)
-    axes.set_xlabel("rate: mean KL(q(z|x) || p(z)), nats")
-    axes.set_ylabel("distortion: mean -E[log p(x|z)], nats")
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix.removeprefix("."), dpi=150)
     write_atomically(path, picture.getvalue())
@@ -64,11 +85,11 @@ def _draw_points(axes: "Axes", rows: Sequence[Mapping[str, Any]], options: Seque
         )
         for row in curve:
             place = row["rate_nats"], row["distortion_nats"]
-            axes.annotate(str(row[first]), place, xytext=(6, 5), textcoords="offset points", fontsize=9, zorder=4)
-    axes.set_title(f"at the points: {first}", fontsize=10)
+            axes.annotate(str(row[first]), place, xytext=(6, 5), textcoords="offset points", fontsize=8, zorder=4)
+    axes.set_title(f"at the points: {first}")
     axes.margins(0.12)
     if others:
-        axes.legend(frameon=False)
+        axes.legend()
 
 
 def _draw_lines(axes: "Axes") -> None:

@@ -26,12 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amortized.evaluation import Evidence, Finding, Metric
+from amortized.evaluation import Calibration, Evidence, Finding, Metric
 from amortized.files import write_atomically
 from amortized.folder import write_json
 from amortized.processes import world
 from amortized.studies.budget import Done, Size
 from amortized.studies.findings import Together
+
+REBUILT: Mapping[str, Callable[..., Finding]] = {"evidence": Evidence, "calibration": Calibration}
+"""The findings that are read as what they were: others need the evidence of each datum, and a picture the ranks."""
 
 EVERY = 10.0
 """Seconds between two writes of what is kept of a step that is not done."""
@@ -129,9 +132,9 @@ class Keeper:
                 values = {key: torch.from_numpy(arrays[key]) for key in step["values"]}
         metrics = {key: Metric(**metric) for key, metric in step["metrics"].items()}
         finding: Finding = Kept(metrics, list(step["notes"]), values)
-        if name == "evidence":  # the others need it for each datum
-            names = {each.name for each in dataclasses.fields(Evidence)}
-            finding = Evidence(**{**dict.fromkeys(names), **step["fields"], **values})  # pyright: ignore[reportArgumentType]
+        if name in REBUILT:
+            names = {each.name for each in dataclasses.fields(REBUILT[name])}
+            finding = REBUILT[name](**{**dict.fromkeys(names), **step["fields"], **values})
         return Done(finding, Size(step["work"], step["options"]), step["seconds"], is_kept=True)
 
     def _values_file(self, name: str) -> Path:

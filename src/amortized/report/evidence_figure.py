@@ -1,0 +1,160 @@
+r"""What log p(x) is worth: -log p(x) and -ELBO of the model beside those of simpler models of the same data, in nats.
+
+The baselines are scored on a part of the data, and what the model has on the same part is known from its gain over each of them:
+
+    -log p_model = -log p_baseline - gain
+
+so that all dots of the picture are about the same data. The error of a dot is over the data; the model and a baseline vary
+together, so that the error of a gain, written beside its baseline, is smaller than the two bars let one think.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from amortized.errors import InputError
+from amortized.evaluation import Metric
+from amortized.evaluation.records import error_name, in_digits
+from amortized.report.found import metrics_of, way_out
+from amortized.report.style import PALETTE, style
+from amortized.report.view import View
+from amortized.studies import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from amortized.runs import Run
+
+MODEL, BASELINE = PALETTE[0], "0.45"
+FAR = 3.0
+"""How many times as far as the middle one of the baselines a dot may lie from the best before it is put at the edge."""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A row of the picture.
+
+    Attributes:
+        name: What it is.
+        value: Nats, the smaller the better.
+        stderr: Its standard error over the data; None where it is not known.
+        is_model: Whether it is about the model, not about a baseline.
+        is_bound: Whether the true value is at most this.
+        beside: What is written at it besides its number.
+    """
+
+    name: str
+    value: float
+    stderr: float | None
+    is_model: bool
+    is_bound: bool = False
+    beside: str = ""
+
+
+def evidence_figure(run: "Run | View | Evaluation") -> "Figure":
+    """Draw -log p(x) and -ELBO with their standard errors, beside those of the baselines.
+
+    Args:
+        run: A run, or its view, with the evidence that `fit` or `evaluate` left and, where they were evaluated, the baselines; or
+            what `Run.evaluate` returned.
+
+    Returns:
+        A figure of matplotlib's: a dot for each, the better the further left.
+
+    Raises:
+        InputError: The model has no bound on log p(x), no evidence is known, or matplotlib is not installed.
+    """
+    evidence, baselines = metrics_of(run, "evidence"), metrics_of(run, "baselines")
+    if not evidence and not isinstance(run, Evaluation):
+        evidence = _of_metrics(View.of(run))
+    if not evidence:
+        way = "; evaluate more than that." if isinstance(run, Evaluation) else way_out(View.of(run), "evidence")
+        raise InputError(f"'evidence' was not evaluated{way}")
+    if "nll_nats" not in evidence:
+        raise InputError("the posterior is a point mass: there is no bound on log p(x), and nothing to hold against baselines.")
+    dots = evidence_dots(evidence, baselines)
+    with style() as mpl:
+        figure = mpl.figure.Figure(figsize=(6.4, 0.9 + 0.29 * len(dots)), layout="constrained")
+        axes = figure.add_subplot()
+        _draw(axes, dots)
+        kind = evidence["nll_nats"]
+        axes.set_xlabel(f"nats per datum, {kind.split} split, with standard errors; the further left the better")
+        return figure
+
+
+def evidence_dots(evidence: Mapping[str, Metric], baselines: Mapping[str, Metric]) -> list[Dot]:
+    """The rows of the picture: those of the model first, then the baselines, the best first.
+
+    Args:
+        evidence: The metrics of the evidence.
+        baselines: Those of the baselines; empty where they are not known.
+    """
+    nll, stderr = _value(evidence, "nll_nats")
+    shift = 0.0
+    found: list[Dot] = []
+    for name in baselines:
+        if not (name.startswith("baseline_") and name.endswith("_nats")) or "stderr" in name:
+            continue
+        log_px, error = _value(baselines, name)
+        called = name.removeprefix("baseline_").removesuffix("_nats")
+        beside = ""
+        if f"gain_over_{called}_nats" in baselines:
+            gain, gain_error = _value(baselines, f"gain_over_{called}_nats")
+            shift = -log_px - gain - nll
+            beside = (
+                f"model better by {in_digits(gain, gain_error)}"
+                if gain >= 0
+                else f"model worse by {in_digits(-gain, gain_error)}"
+            )
+        is_bound = baselines[name].kind == "lower bound"
+        found.append(Dot(called.replace("_", " "), -log_px, error, False, is_bound, beside))
+    elbo, elbo_error = _value(evidence, "elbo_nats")
+    own = [
+        Dot("model: -log p(x)", nll + shift, stderr, True),
+        Dot("model: -ELBO", -elbo + shift, elbo_error, True, is_bound=True),
+    ]
+    return own + sorted(found, key=lambda dot: dot.value)
+
+
+def _of_metrics(view: View) -> dict[str, Metric]:
+    """The evidence of `metrics.json`, which `fit` writes."""
+    return {name: Metric(**metric) for name, metric in view.run.metrics.get(view.split, {}).items()}
+
+
+def _value(metrics: Mapping[str, Metric], name: str) -> tuple[float, float | None]:
+    error = metrics.get(error_name(name))
+    return metrics[name].value, None if error is None else error.value
+
+
+def _draw(axes: "Axes", dots: list[Dot]) -> None:
+    edge = _edge(dots)
+    for row, dot in enumerate(dots):
+        color = MODEL if dot.is_model else BASELINE
+        number = in_digits(dot.value, dot.stderr)
+        is_far = dot.value > edge
+        place = edge if is_far else dot.value
+        if is_far:
+            axes.plot(place, row, ">", color=color, markersize=6, clip_on=False)
+        else:
+            face = "white" if dot.is_bound else color
+            axes.errorbar(
+                place, row, xerr=dot.stderr, fmt="o", color=color, markerfacecolor=face, markersize=6, capsize=3, linewidth=1.2
+            )
+        text = f"{'≤ ' if dot.is_bound else ''}{number}" + (f"   ({dot.beside})" if dot.beside else "")
+        axes.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)
+    axes.axvline(dots[0].value, color=MODEL, linewidth=0.7, alpha=0.5, zorder=0)
+    axes.set_yticks(range(len(dots)), [dot.name for dot in dots])
+    axes.set_ylim(len(dots) - 0.5, -0.5)
+    axes.grid(axis="y", color="0.92", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.08)
+
+
+def _edge(dots: list[Dot]) -> float:
+    """The greatest value that has a place of its own: one far out would leave nothing to be seen of the others."""
+    best = min(dot.value for dot in dots)
+    distances = sorted(dot.value - best for dot in dots)
+    middle = distances[len(distances) // 2]
+    return best + FAR * middle if middle > 0 and distances[-1] > FAR * middle else best + distances[-1]
