@@ -230,6 +230,11 @@ class View:
         """What evaluations of the split left in the run folder, by the name of the analysis."""
         return kept_of(self.run, self.material)
 
+    def add(self, done: Mapping[str, Done]) -> None:
+        """Take in what an evaluation of the split has just done, beside what is kept."""
+        kept = kept_of(self.run, self.material)
+        self.__dict__["kept"] = {**self.kept, **done, **kept}
+
     def decode(self, z: NDArray[Any], context: Mapping[str, Tensor] | None = None, *, mean: bool = True) -> NDArray[Any]:
         """What the model makes of latents.
 
