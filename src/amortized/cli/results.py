@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amortized.errors import InputError
-from amortized.report import check_suffix, stacked, write_images, write_table
+from amortized.report import check_suffix, limits, stacked, write_images, write_table
 
 PER_ROW = 16
 
@@ -42,7 +42,7 @@ def write(run: "Run", out: Path, arrays: Mapping[str, "np.ndarray"], columns: in
         if origins:
             columns = min(len(images), PER_ROW)
             images = stacked([origins[0], images], columns)
-        write_images(out, images, columns, **_range(run))
+        write_images(out, images, columns, **limits(run.spec))
     else:
         write_table(out, arrays, () if "z" in arrays else run.spec.columns)
     print(f"Wrote {out}.")
@@ -68,7 +68,7 @@ def write_imputation(run: "Run", out: Path, made: "Imputation") -> None:
 
     draws = made.x if made.x.ndim > made.observed.ndim else made.x[None]
     if out.suffix.lower() == ".png":
-        ends = _range(run) or {"low": float(np.nanmin(made.x)), "high": float(np.nanmax(made.x))}
+        ends = limits(run.spec) or {"low": float(np.nanmin(made.x)), "high": float(np.nanmax(made.x))}
         truth = draws[0] if made.truth is None else made.truth
         layers = [np.where(made.observed, truth, np.nan), *draws, *(() if made.truth is None else (truth,))]
         columns = min(len(truth), PER_ROW)
@@ -201,10 +201,3 @@ def list_options() -> None:
     console.print("\nEvery option of a recipe, by its dotted name:\n")
     console.print(table)
     console.print(f"\nNamed recipes: {', '.join(NAMED)}.")
-
-
-def _range(run: "Run") -> dict[str, float]:
-    """What is black and what is white: the ends of the data's support, where it has ends."""
-    if run.spec.support == "levels" and run.spec.levels is not None:
-        return {"low": 0.0, "high": run.spec.levels - 1.0}
-    return {"low": 0.0, "high": 1.0} if run.spec.support in ("binary", "unit") else {}

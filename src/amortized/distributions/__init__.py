@@ -3,7 +3,7 @@
 from amortized.distributions.autoregressive import Autoregressive
 from amortized.distributions.bernoulli import IndependentBernoulli
 from amortized.distributions.beta import Beta
-from amortized.distributions.center import center, in_support, representative
+from amortized.distributions.center import center, has_center, in_support, representative
 from amortized.distributions.chain import Chain
 from amortized.distributions.continuous_bernoulli import ContinuousBernoulli
 from amortized.distributions.counts import Binomial, NegativeBinomial, Poisson
@@ -55,6 +55,7 @@ __all__ = [
     "ZeroInflatedNegativeBinomial",
     "center",
     "draw",
+    "has_center",
     "in_support",
     "is_point_mass",
     "is_relaxed",

@@ -15,6 +15,16 @@ def center(p: Distribution) -> Tensor:
     Returns:
         (*batch, *event).
     """
+    value = _known(p)
+    return p.sample() if value is None else value
+
+
+def has_center(p: Distribution) -> bool:
+    """Whether `center` is a value that p is known to have, and no draw from it."""
+    return _known(p) is not None
+
+
+def _known(p: Distribution) -> Tensor | None:
     while isinstance(p, Independent):  # which hides what the family names
         p = p.base_dist
     for statistic in ("center", "mean", "mode"):
@@ -24,7 +34,7 @@ def center(p: Distribution) -> Tensor:
             continue
         if value is not None and not value.isnan().any():  # torch's way of saying that a family has no mean
             return value
-    return p.sample()
+    return None
 
 
 def representative(p: Distribution) -> Tensor:

@@ -9,6 +9,7 @@ from amortized.report.kl_figure import kl_figure
 from amortized.report.latent_figure import latent_figure
 from amortized.report.learning_figure import learning_figure
 from amortized.report.output import check_suffix, write_records, write_table
+from amortized.report.page import write_report
 from amortized.report.rate_distortion_figure import rate_distortion_figure
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "stacked",
     "write_images",
     "write_records",
+    "write_report",
     "write_table",
 ]

@@ -14,6 +14,8 @@ from amortized.files import write_atomically
 if TYPE_CHECKING:
     from PIL import Image
 
+    from amortized.recipes import Spec
+
 WIDTH = 800  # of a picture, about: small images are enlarged by a whole factor up to here
 MAX_PIXELS = 2**26
 BACKGROUND = 128
@@ -61,20 +63,46 @@ def image_grid(
     size = (rows * (height + pad) - pad, per_row * (width + pad) - pad)
     if size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"{n} images of {height} x {width} are too many for one picture; take fewer, or write an .npz file.")
-    holes = np.any(np.isnan(images), axis=-1)
-    is_empty = np.all(holes, axis=(1, 2))
-    if holes[~is_empty].any() and images.shape[-1] == 1:
-        images = np.repeat(images, 3, axis=-1)
-    channels = images.shape[-1]
+    pixels, is_empty = as_pixels(images, low=low, high=high)
+    channels = pixels.shape[-1]
     canvas = np.full((*size, channels), BACKGROUND, np.uint8)
-    pixels = _to_bytes(images, low, high)
-    pixels[holes] = (*HOLE, 255)[:channels]
     for position in np.flatnonzero(~is_empty):
         top, left = position // per_row * (height + pad), position % per_row * (width + pad)
         canvas[top : top + height, left : left + width] = pixels[position]
     enlarged = max(1, WIDTH // max(size))
     canvas = canvas.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def limits(spec: "Spec") -> dict[str, float]:
+    """What is black and what is white, as `low` and `high`: the ends of the data's support; nothing where it has none."""
+    if spec.support == "levels" and spec.levels is not None:
+        return {"low": 0.0, "high": spec.levels - 1.0}
+    return {"low": 0.0, "high": 1.0} if spec.support in ("binary", "unit") else {}
+
+
+def as_pixels(images: np.ndarray, *, low: float | None = None, high: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The colors of images.
+
+    Args:
+        images: As in `image_grid`.
+        low: Likewise.
+        high: Likewise.
+
+    Returns:
+        (N, H, W, C) bytes, grey images as RGB where one of them has holes; and (N,) whether an image is nothing but holes.
+
+    Raises:
+        InputError: They are no images.
+    """
+    images = _with_channels(images)
+    holes = np.any(np.isnan(images), axis=-1)
+    is_empty = np.all(holes, axis=(1, 2))
+    if holes[~is_empty].any() and images.shape[-1] == 1:
+        images = np.repeat(images, 3, axis=-1)
+    pixels = _to_bytes(images, low, high)
+    pixels[holes] = (*HOLE, 255)[: images.shape[-1]]
+    return pixels, is_empty
 
 
 def write_images(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amortized import tasks
-from amortized.distributions import center, representative
+from amortized.distributions import center, has_center, representative
 from amortized.errors import InputError
 from amortized.evaluation import Evidence
 from amortized.evaluation.activity import ACTIVE
@@ -37,6 +37,11 @@ SAMPLES = 10
 """Posterior samples of a datum's score."""
 
 PRIOR_DRAWS = 2000
+DRAWN_ENTRIES = 2**23
+"""Entries of x that are drawn from the model, at most."""
+
+FEW_DRAWS = 64
+"""Draws of a likelihood that draws entry by entry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,10 +235,26 @@ class View:
         """What evaluations of the split left in the run folder, by the name of the analysis."""
         return kept_of(self.run, self.material)
 
-    def add(self, done: Mapping[str, Done]) -> None:
-        """Take in what an evaluation of the split has just done, beside what is kept."""
-        kept = kept_of(self.run, self.material)
-        self.__dict__["kept"] = {**self.kept, **done, **kept}
+    @cached_property
+    def shown_x(self) -> NDArray[Any]:
+        """(N, *event) the data as they are shown: NaN where an entry is missing, floating-point then."""
+        if self.batch.observed is None:
+            return self.x
+        return np.where(self.batch.observed.cpu().numpy(), self.x, np.nan)
+
+    @cached_property
+    def has_means(self) -> bool:
+        """Whether E[x | z] is known, as it is not of a chain of conditionals; x is drawn where a mean is asked for then."""
+        with evaluating(self.model, self.seed, "decode"):
+            row = self.batch.rows(slice(1))
+            return has_center(self.model.decode(representative(self.model.posterior(row)), row.context))
+
+    @cached_property
+    def draws(self) -> NDArray[Any]:
+        """(M, *event) draws from the model, at the conditions of the first data; fewer than data where they are costly."""
+        count = min(len(self.batch), DRAWN_ENTRIES // max(1, self.model.event_shape.numel()) if self.has_means else FEW_DRAWS)
+        context = {name: value[:count].cpu() for name, value in self.batch.context.items()}
+        return tasks.sample(self.model, max(1, count), context=context, seed=self.seed).numpy()
 
     def decode(self, z: NDArray[Any], context: Mapping[str, Tensor] | None = None, *, mean: bool = True) -> NDArray[Any]:
         """What the model makes of latents.
@@ -252,3 +273,8 @@ class View:
             latents = torch.as_tensor(np.asarray(z), dtype=dtype, device=device).reshape(-1, *self.latent_shape)
             px = self.model.decode(latents, given)
             return (center(px) if mean else px.sample()).cpu().numpy()
+
+    def add(self, done: Mapping[str, Done]) -> None:
+        """Take in what an evaluation of the split has just done, beside what is kept."""
+        kept = kept_of(self.run, self.material)
+        self.__dict__["kept"] = {**self.kept, **done, **kept}
