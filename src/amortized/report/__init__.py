@@ -4,7 +4,7 @@ from amortized.report.calibration_figure import calibration_figure
 from amortized.report.evidence_figure import evidence_figure
 from amortized.report.figures import posterior_figure
 from amortized.report.gap_figure import gap_figure
-from amortized.report.grid import image_grid, stacked, write_images
+from amortized.report.grid import image_grid, limits, stacked, write_images
 from amortized.report.kl_figure import kl_figure
 from amortized.report.latent_figure import latent_figure
 from amortized.report.learning_figure import learning_figure
@@ -21,6 +21,7 @@ __all__ = [
     "kl_figure",
     "latent_figure",
     "learning_figure",
+    "limits",
     "posterior_figure",
     "rate_distortion_figure",
     "stacked",

@@ -94,7 +94,11 @@ def _rows(made: Comparison, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         values = {metric: in_digits(float(of.mean()), standard_error(of)) for metric, of in values_of(each.evidence).items()}
         yield {"name": name, "values": values, "kind": "value"}
         if each is not made.runs[0]:
-            yield {"name": _words(each, names[0]), "values": {k: _signed(v) for k, v in each.differences.items()}, "kind": "difference"}
+            yield {
+                "name": _words(each, names[0]),
+                "values": {k: _signed(v) for k, v in each.differences.items()},
+                "kind": "difference",
+            }
 
 
 def _words(each: Compared, first: str) -> str:

@@ -142,7 +142,9 @@ def _nothing() -> Any:
 
 def _draw_pair(ax: Any, data: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(0)
-    is_whole = [bool((column[~np.isnan(column)] % 1 == 0).all() and np.nanmax(column) - np.nanmin(column) < WHOLE) for column in data.T]
+    is_whole = [
+        bool((column[~np.isnan(column)] % 1 == 0).all() and np.nanmax(column) - np.nanmin(column) < WHOLE) for column in data.T
+    ]
     for values, color in ((data[:POINTS], DATA), (samples[:POINTS], SAMPLES)):
         values = values + is_whole * rng.uniform(-JITTER, JITTER, values.shape)
         ax.plot(*values.T, ".", color=color, markersize=3, alpha=0.5, markeredgewidth=0)
@@ -159,7 +161,9 @@ def _clouds(mpl: Any, view: View, data: NDArray[Any], samples: NDArray[Any], fou
     title = f"{data.shape[1]:,} columns of the {view.split} split beside samples, a point for each"
     draws = [_draw_means, _draw_totals] if is_binary else [_draw_means, _draw_variances, _draw_zeros, _draw_totals]
     note = _words(data, found, is_binary)
-    figure, axes = panel_figure(mpl, len(draws), columns=2, height=262, title=title, note=note, handles=_handles(), left=52, bottom=38)
+    figure, axes = panel_figure(
+        mpl, len(draws), columns=2, height=262, title=title, note=note, handles=_handles(), left=52, bottom=38
+    )
     for ax, draw in zip(axes, draws, strict=True):
         draw(ax, data, samples, found)
     return figure

@@ -48,10 +48,10 @@ TELLS = {
 """What each analysis is for."""
 
 LOOKED_FOR = {
-    "evidence": "a loose bound or an estimate of log p(x) that is not to be trusted",
+    "evidence": "a bound far below log p(x), or an estimate of that far off",
     "surgery": "posterior collapse",
     "gaps": "a large amortization gap",
-    "calibration": "miscalibration",
+    "calibration": "intervals of q(z|x) that hold much less than they say",
     "sample-quality": "samples that copy training data",
 }
 """What a warning needs."""
@@ -175,13 +175,16 @@ def is_finished(run: "Run") -> bool:
 
 def all_well(measured: Measured, *, history: bool) -> str:
     """What was looked for, where nothing was found."""
-    looked = ["over-fitting", "training that is unstable or too short"] if history else []
+    looked = ["over-fitting by much", "training that is unstable or too short"] if history else []
     known = {"evidence": "elbo_nats", "surgery": "active_units", "gaps": "amortization_gap_nats", "calibration": "coverage_90"}
     known |= {"sample-quality": "memorization_auc"}
     seen = [name for name, metric in known.items() if metric in measured.metrics]
     looked += [LOOKED_FOR[name] for name in seen]
     unseen = [text for name, text in LOOKED_FOR.items() if name not in seen]
-    text = f"Looked for, and not found: {'; '.join(looked)}." if looked else "There was nothing to look at."
+    if looked:
+        text = f"Looked for, and not found: {'; '.join(looked)}. What is usual, or small, is told in its section below."
+    else:
+        text = "There was nothing to look at."
     return f"{text} Not looked for: {'; '.join(unseen)}." if unseen else text
 
 

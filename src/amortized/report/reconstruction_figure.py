@@ -71,7 +71,9 @@ def explained(x: NDArray[Any], made: NDArray[Any]) -> NDArray[np.float64]:
 
 def reconstructions(view: View, rows: NDArray[np.int64]) -> NDArray[Any]:
     """(N, *event) E[x | z] of some of the data shown."""
-    return tasks.reconstruct(view.model, view.batch.rows(torch.as_tensor(rows, device=view.batch.x.device)), seed=view.seed).numpy()
+    return tasks.reconstruct(
+        view.model, view.batch.rows(torch.as_tensor(rows, device=view.batch.x.device)), seed=view.seed
+    ).numpy()
 
 
 def _images(mpl: Any, view: View, n: int | None) -> "Figure":

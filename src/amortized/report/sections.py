@@ -155,7 +155,9 @@ def _marginals(view: View, metrics: Mapping[str, float]) -> str:
 
 def _traversals(view: View, metrics: Mapping[str, float]) -> str:
     rows = "a row each" if view.spec.is_image else "each by itself"
-    return f"What is decoded as one latent entry at a time goes through the prior's range, {rows}, the one that carries most first."
+    return (
+        f"What is decoded as one latent entry at a time goes through the prior's range, {rows}, the one that carries most first."
+    )
 
 
 def _paths(view: View, metrics: Mapping[str, float]) -> str:
@@ -164,7 +166,9 @@ def _paths(view: View, metrics: Mapping[str, float]) -> str:
 
 def _latent(view: View, metrics: Mapping[str, float]) -> str:
     colored = ", colored by label" if view.labels is not None else ""
-    plane = {"pca": "in the plane of their first two principal components", "one": "on a line"}.get(view.plane.kind, "in the plane")
+    plane = {"pca": "in the plane of their first two principal components", "one": "on a line"}.get(
+        view.plane.kind, "in the plane"
+    )
     return f"The latents of {len(view.z):,} data of the {view.split} split {plane}{colored}, over the prior."
 
 
@@ -178,7 +182,9 @@ def _worst(view: View, metrics: Mapping[str, float]) -> str:
 
 def _evidence(view: View, metrics: Mapping[str, float]) -> str:
     value = metrics.get("nll_nats")
-    return "log p(x) of the model beside that of simpler models" + ("." if value is None else f"; the model's is {-value:,.1f} nats.")
+    return "log p(x) of the model beside that of simpler models" + (
+        "." if value is None else f"; the model's is {-value:,.1f} nats."
+    )
 
 
 def _gaps(view: View, metrics: Mapping[str, float]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from amortized.errors import InputError
-from amortized.evaluation.records import in_digits
+from amortized.evaluation.records import in_digits, standard_error
 from amortized.folder import read_json
 from amortized.report.learning_figure import kept_step
 from amortized.report.view import View
@@ -71,7 +71,9 @@ def _data(view: View) -> Iterator[str]:
 def describe_datum(run: "Run") -> str:
     """What one datum is."""
     spec, shape = run.spec, tuple(run.spec.event_shape)
-    values = f"whole numbers from 0 to {spec.levels - 1}" if spec.support == "levels" and spec.levels else VALUES.get(spec.support)
+    values = (
+        f"whole numbers from 0 to {spec.levels - 1}" if spec.support == "levels" and spec.levels else VALUES.get(spec.support)
+    )
     values = values or spec.support
     if spec.is_image:
         color = " in color" if len(shape) == 3 and shape[-1] == 3 else ""
@@ -87,7 +89,11 @@ def _model(run: "Run") -> Iterator[str]:
     if description is None:
         yield f"The model, a {type(run.model).__name__} with {latents}, was composed by hand; it has {size:,} parameters."
         return
-    parts = {"prior p(z)": description.prior, "posterior q(z|x)": description.posterior, "likelihood p(x|z)": description.likelihood}
+    parts = {
+        "prior p(z)": description.prior,
+        "posterior q(z|x)": description.posterior,
+        "likelihood p(x|z)": description.likelihood,
+    }
     named = ", ".join(f"{name} {said(part.kind)}" for name, part in parts.items() if part is not None)
     yield f"Its latent has {latents}: {named}."
     layers = getattr(description.network, "hidden", None) or getattr(description.network, "channels", None)
@@ -134,7 +140,9 @@ def _machine(run: "Run") -> Iterator[str]:
     except InputError:
         return
     threads = found.get("threads")
-    cores = "" if threads is None or found.get("device") != "cpu" else f" with {threads} {'thread' if threads == 1 else 'threads'}"
+    cores = (
+        "" if threads is None or found.get("device") != "cpu" else f" with {threads} {'thread' if threads == 1 else 'threads'}"
+    )
     system = re.split(r"[-_]", str(found.get("platform", "")))[0]
     yield (
         f"It ran on {str(found.get('device', 'an unknown device')).upper()}{cores} under {system or 'an unknown system'}, begun"
@@ -156,21 +164,6 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
 
 
-def facts(view: View) -> list[tuple[str, str]]:
-    """The same, and what it consists of, as names with values."""
-    run = view.run
-    rows = [("Data", data_name(run)), ("One datum", describe_datum(run)), ("Latent", latents_of(run))]
-    if run.recipe.model is not None:
-        model = run.recipe.model
-        parts = {"Prior": model.prior, "Posterior": model.posterior, "Likelihood": model.likelihood, "Network": model.network}
-        rows += [(name, part.kind) for name, part in parts.items() if part is not None]
-    if run.recipe.objective is not None:
-        rows.append(("Objective", run.recipe.objective.kind))
-    if run.history:
-        rows.append(("Training", f"{run.history[-1]['epoch']:,} epochs, {duration(float(run.history[-1].get('seconds', 0.0)))}"))
-    return rows
-
-
 def again(run: "Run") -> list[str]:
     """The lines that repeat a run: shell, or Python where data or model were handed over."""
     if run.path is None:
@@ -186,6 +179,7 @@ def again(run: "Run") -> list[str]:
 def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]]:
     """The evidence: name, value with its standard error, and what that is."""
     rows = []
+    metrics = {**metrics, **_errors(view)}
 
     def add(title: str, name: str, error: str | None, text: str) -> None:
         if name in metrics:
@@ -200,10 +194,22 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
         entries = prod(view.run.spec.event_shape)
         scale = abs(metrics["bits_per_dim"] / metrics["nll_nats"]) if metrics["nll_nats"] else 0.0
         error = metrics.get("nll_stderr_nats", 0.0) * scale
-        rows.append(("Bits per dimension", in_digits(metrics["bits_per_dim"], error or None), f"-log2 p(x) / {entries:,} entries"))
-    add("Rate", "rate_nats", None, "nats: KL(q(z|x) || p(z)), what the latent carries")
-    add("Distortion", "distortion_nats", None, "nats: -E[log p(x|z)], what it leaves")
-    return rows
+        rows.append(
+            ("Bits per dimension", in_digits(metrics["bits_per_dim"], error or None), f"-log2 p(x) / {entries:,} entries")
+        )
+    add("Rate", "rate_nats", "rate_stderr_nats", "nats: KL(q(z|x) || p(z)), what the latent carries")
+    add("Distortion", "distortion_nats", "distortion_stderr_nats", "nats: -E[log p(x|z)], what it leaves")
+    return [(title, value.replace("-", "−"), text) for title, value, text in rows]
+
+
+def _errors(view: View) -> dict[str, float]:
+    """The standard errors of rate and distortion, where they are known of each datum."""
+    try:
+        found = view.kept["evidence"].finding
+    except (InputError, KeyError):
+        return {}
+    parts = {"rate": getattr(found, "rate", None), "distortion": getattr(found, "distortion", None)}
+    return {f"{name}_stderr_nats": standard_error(values) for name, values in parts.items() if values is not None}
 
 
 def baselines(metrics: dict[str, float], names: Sequence[str]) -> list[tuple[str, str, str]]:

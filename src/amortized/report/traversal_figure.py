@@ -47,7 +47,9 @@ def traversal_figure(run: "Run | View", *, dims: int | None = None, span: float 
     if dims is not None and dims < 1:
         raise InputError(f"dims must be a positive integer; it is {dims}; leave it out for all that are active.")
     if not active:
-        raise InputError("no dimension of the latent is active (collapse), so there is none to traverse; lower beta, or warm it up.")
+        raise InputError(
+            "no dimension of the latent is active (collapse), so there is none to traverse; lower beta, or warm it up."
+        )
     shown = active[: dims or (MOST if of_images else MOST - 1)]
     places = {int(entry): place for place, entry in enumerate(view.ranking.dimensions)}
     carried = [float(view.ranking.carried[places[entry]]) for entry in shown]

@@ -127,7 +127,9 @@ def collapse(metrics: Numbers) -> Iterator[Verdict]:
     share, remedy = metrics.get("active_share"), "a weight of the KL that rises from 0 (objective.warmup_epochs), free bits"
     remedy = f"Try {remedy} (--objective free-bits), a weight below 1 (--objective.beta), or a smaller decoder."
     if seen:
-        text = f"{', and '.join(seen)}. The model is then one distribution for all data, and no map of its latents means anything."
+        text = (
+            f"{', and '.join(seen)}. The model is then one distribution for all data, and no map of its latents means anything."
+        )
         yield Verdict("Posterior collapse: the latents are not used", _sentence(text), remedy, is_grave=True)
     elif active is not None and share is not None and share < FEW_ACTIVE:
         units = round(active / share) if share else 0
@@ -147,7 +149,9 @@ def overfitting(history: Sequence[Row], metrics: Numbers, *, keeps_best: bool = 
     lost, gap = valid[best] - fmean(valid[-3:]), train[kept] - valid[kept]
     remedy = "Stop earlier (training.patience keeps the best weights), or take a smaller network, weight decay or more data."
     if not keeps_best and lost > least and len(valid) - best > FEW_ROWS:
-        text = f"The validation bound was best at step {history[best]['step']:,} and has lost {lost:.1f} nats since, and the weights"
+        text = (
+            f"The validation bound was best at step {history[best]['step']:,} and has lost {lost:.1f} nats since, and the weights"
+        )
         text += f" that were kept are the last ones; the bound on training data is {gap:.1f} nats higher than on validation data."
         yield Verdict("Over-fitting", text, remedy, is_grave=True)
     elif gap > max(CLEAR * error, LEAST_NATS, SHARE_OF_RATE * metrics.get("rate_nats", math.inf)):
@@ -188,7 +192,9 @@ def untrained(history: Sequence[Row], *, finished: bool = True) -> Iterator[Verd
     part = max(1, len(curve) // 5)
     gain, climb = fmean(curve[-part:]) - fmean(curve[-2 * part : -part]), max(curve) - min(curve)
     if gain > max(STEEP * climb, 2 * _noise(curve[-2 * part :]) / math.sqrt(part)):
-        text = f"In the last fifth of its training the bound still rose by {gain:.1f} nats, {gain / climb:.0%} of its whole climb."
+        text = (
+            f"In the last fifth of its training the bound still rose by {gain:.1f} nats, {gain / climb:.0%} of its whole climb."
+        )
         yield Verdict("Under-trained: still improving at the end", text, remedy)
 
 
@@ -218,7 +224,9 @@ def untrusted(metrics: Numbers) -> Iterator[Verdict]:
         text += f", and -log p(x) is too high by {bias:.1f} nats or more."
         yield Verdict("The estimate of log p(x) is not to be trusted", text, remedy)
     if difference > max(CLEAR * of_that, LEAST_NATS):
-        text = f"Annealed importance sampling finds {difference:.1f} nats more for log p(x) of the same data; both are lower bounds."
+        text = (
+            f"Annealed importance sampling finds {difference:.1f} nats more for log p(x) of the same data; both are lower bounds."
+        )
         yield Verdict("The estimate of log p(x) is too low", text, "Quote the annealed one, or take far more --samples.")
 
 
@@ -239,7 +247,9 @@ def miscalibration(metrics: Numbers) -> Iterator[Verdict]:
     held, p_value = metrics.get("coverage_90"), metrics.get("calibration_p_value_z", 1.0)
     if held is None or p_value >= 0.01 or NARROW <= held <= WIDE:
         return
-    kind, remedy = ("narrow", "a richer posterior (--posterior full-gaussian, iaf)") if held < NARROW else ("wide", "more training")
+    kind, remedy = (
+        ("narrow", "a richer posterior (--posterior full-gaussian, iaf)") if held < NARROW else ("wide", "more training")
+    )
     yield Verdict(
         f"Miscalibrated: q(z|x) is too {kind}",
         f"Of data that the model makes, its 90% intervals hold {held:.0%} of the latents that made them.",
