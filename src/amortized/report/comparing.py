@@ -8,7 +8,7 @@ from amortized.evaluation import Evidence
 from amortized.evaluation.records import in_digits, standard_error
 from amortized.report.measuring import Measured, measure
 from amortized.report.page import EVALUATION, render, warnings_of
-from amortized.report.sections import SECTIONS, Section, section_of
+from amortized.report.sections import Section, section_of
 from amortized.report.story import headline, paragraph
 from amortized.report.view import View
 from amortized.studies import Comparison, compare
@@ -25,7 +25,7 @@ FEW_SAMPLES = 10
 
 TITLES = {
     "elbo_nats": "ELBO",
-    "nll_nats": "-log p(x)",
+    "nll_nats": "−log p(x)",
     "rate_nats": "Rate",
     "distortion_nats": "Distortion",
 }
@@ -91,7 +91,10 @@ def _compared(runs: "Sequence[Run]", views: Sequence[View]) -> tuple[Comparison 
 
 def _rows(made: Comparison, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     for each, name in zip(made.runs, names, strict=True):
-        values = {metric: in_digits(float(of.mean()), standard_error(of)) for metric, of in values_of(each.evidence).items()}
+        values = {
+            metric: in_digits(float(of.mean()), standard_error(of)).replace("-", "−")
+            for metric, of in values_of(each.evidence).items()
+        }
         yield {"name": name, "values": values, "kind": "value"}
         if each is not made.runs[0]:
             yield {
@@ -107,7 +110,7 @@ def _words(each: Compared, first: str) -> str:
 
 def _signed(difference: Any) -> str:
     text = in_digits(difference.value, difference.stderr)
-    return text if difference.value < 0 else f"+{text}"
+    return text.replace("-", "−") if difference.value < 0 else f"+{text}"
 
 
 def differences(runs: "Sequence[Run]") -> list[tuple[str, list[str]]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from amortized.runs import Run
 
 PAIRS, PANELS = 5, 7
-STEPS = 8
+STEPS, LEAST = 8, 4
 POINTS = 31
 """Of a line."""
 
@@ -49,10 +49,11 @@ def interpolation_figure(run: "Run | View", n: int | None = None) -> "Figure":
     of_images = is_image(view.spec)
     path = path_of(view)
     first, second = _pairs(view, n or (PAIRS if of_images else PANELS))
-    steps = max(2, min(STEPS, fitting_columns(view.spec.event_shape, name=18) - 2)) if of_images else POINTS
+    steps = max(LEAST, min(STEPS, fitting_columns(view.spec.event_shape, name=16) - 2)) if of_images else POINTS
     begin, end = (view.batch.rows(torch.as_tensor(rows, device=view.batch.x.device)) for rows in (first, second))
     made = tasks.interpolate(view.model, begin, end, steps=steps, path=path, seed=view.seed).numpy()
-    names = [f"{name_of(view, a)} to {name_of(view, b)}" for a, b in zip(first, second, strict=True)]
+    between = "\n" if of_images else " "
+    names = [f"{name_of(view, a)}{between}to {name_of(view, b)}" for a, b in zip(first, second, strict=True)]
     line = "straight lines" if path == "linear" else "arcs"
     title = f"Paths between data, {line} in the latent space, decoded"
     if view.spec.conditions:

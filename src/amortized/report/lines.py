@@ -32,7 +32,7 @@ def line_figure(
     label: str,
     ends: NDArray[Any] | None = None,
 ) -> "Figure":
-    """Draw the columns of a table along P paths, in standard deviations of the data.
+    """Draw the columns of a table along P paths, in standard deviations (SDs) of the data from their mean.
 
     Args:
         mpl: Matplotlib, as `style` gives it.
@@ -52,10 +52,8 @@ def line_figure(
     grey = [column for column in foremost(changes, COLORED + GREY) if column not in colored]
     names, handles = entry_names(view.spec), []
     note = f"In color the {len(colored)} of {len(changes):,} columns that change most; the others are grey" if grey else ""
-    note += (
-        f", {len(changes) - len(grey) - len(colored):,} of them left out." if len(changes) > COLORED + GREY else "." * bool(grey)
-    )
-    y = "standard deviations of the data"
+    note += f", {len(changes) - len(grey) - len(colored):,} of them left out." if len(changes) > COLORED + GREY else "." * bool(grey)
+    y = "SDs of the data"
     figure, axes = panel_figure(mpl, len(paths) + 1, title=title, note=note, x=label, y=y)
     for panel, (ax, path) in enumerate(zip(axes, paths, strict=False)):
         ax.plot(at, path[:, grey], color="0.8", linewidth=0.6)

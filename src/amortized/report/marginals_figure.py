@@ -98,12 +98,12 @@ def _panels(mpl: Any, view: View, data: NDArray[Any], samples: NDArray[Any], fou
     figure, axes = panel_figure(mpl, count + len(pairs), title=title, note=note, handles=_handles())
     for ax, column in zip(axes, shown, strict=False):
         _draw_histograms(ax, data[:, column], samples[:, column])
-        ax.set_title(f"{short(names[column], 18)}: KS {found.distance[column]:.2f}", fontsize=8, pad=4)
+        ax.set_title(f"{short(names[column], 16)}: KS {found.distance[column]:.2f}", fontsize=8, pad=4)
     for ax in axes[len(shown) : count]:
         ax.set_axis_off()
     for ax, (first, second, r) in zip(axes[count:], pairs, strict=True):
         _draw_pair(ax, data[:, [first, second]], samples[:, [first, second]])
-        ax.set_title(f"{short(names[second], 11)} / {short(names[first], 11)}: r {r:.2f}", fontsize=7.5, pad=4)
+        ax.set_title(f"{short(names[second], 10)} / {short(names[first], 10)}: r {r:.2f}", fontsize=7.5, pad=4)
     return figure
 
 
@@ -142,9 +142,7 @@ def _nothing() -> Any:
 
 def _draw_pair(ax: Any, data: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(0)
-    is_whole = [
-        bool((column[~np.isnan(column)] % 1 == 0).all() and np.nanmax(column) - np.nanmin(column) < WHOLE) for column in data.T
-    ]
+    is_whole = [bool((column[~np.isnan(column)] % 1 == 0).all() and np.nanmax(column) - np.nanmin(column) < WHOLE) for column in data.T]
     for values, color in ((data[:POINTS], DATA), (samples[:POINTS], SAMPLES)):
         values = values + is_whole * rng.uniform(-JITTER, JITTER, values.shape)
         ax.plot(*values.T, ".", color=color, markersize=3, alpha=0.5, markeredgewidth=0)
@@ -161,9 +159,7 @@ def _clouds(mpl: Any, view: View, data: NDArray[Any], samples: NDArray[Any], fou
     title = f"{data.shape[1]:,} columns of the {view.split} split beside samples, a point for each"
     draws = [_draw_means, _draw_totals] if is_binary else [_draw_means, _draw_variances, _draw_zeros, _draw_totals]
     note = _words(data, found, is_binary)
-    figure, axes = panel_figure(
-        mpl, len(draws), columns=2, height=262, title=title, note=note, handles=_handles(), left=52, bottom=38
-    )
+    figure, axes = panel_figure(mpl, len(draws), columns=2, height=262, title=title, note=note, handles=_handles(), left=52, bottom=38)
     for ax, draw in zip(axes, draws, strict=True):
         draw(ax, data, samples, found)
     return figure

@@ -71,9 +71,7 @@ def explained(x: NDArray[Any], made: NDArray[Any]) -> NDArray[np.float64]:
 
 def reconstructions(view: View, rows: NDArray[np.int64]) -> NDArray[Any]:
     """(N, *event) E[x | z] of some of the data shown."""
-    return tasks.reconstruct(
-        view.model, view.batch.rows(torch.as_tensor(rows, device=view.batch.x.device)), seed=view.seed
-    ).numpy()
+    return tasks.reconstruct(view.model, view.batch.rows(torch.as_tensor(rows, device=view.batch.x.device)), seed=view.seed).numpy()
 
 
 def _images(mpl: Any, view: View, n: int | None) -> "Figure":
@@ -105,7 +103,7 @@ def _columns(mpl: Any, view: View, n: int | None) -> "Figure":
     for ax, column in zip(axes, shown, strict=True):
         _draw_column(ax, x[some, column], made[some, column], is_count=view.spec.support == "counts")
         said = "does not vary" if np.isnan(share[column]) else f"{word.split()[-1]} {share[column]:.2f}"
-        ax.set_title(f"{short(names[column], 18)}: {said}", fontsize=8, pad=4)
+        ax.set_title(f"{short(names[column], 16)}: {said}", fontsize=8, pad=4)
     return figure
 
 

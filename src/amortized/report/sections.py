@@ -131,8 +131,8 @@ def _kl(view: View, metrics: Mapping[str, float]) -> str:
     rate = view.ranking.measure == "kl_nats"
     unit = "nats of KL" if rate else "of the prior's variance"
     return (
-        f"Bars of what each of {view.latents} latent entries carries, sorted: the most in entry {order[0]}, {carried[0]:.2f} {unit},"
-        f" the least {carried[-1]:.2f}; {len(view.active)} of {view.latents} are active."
+        f"Bars of what each of {view.latents} latent entries carries, sorted: the most in entry {order[0]}, {carried[0]:.2f}"
+        f" {unit}, the least {carried[-1]:.2f}; {len(view.active)} of {view.latents} are active."
     )
 
 
@@ -155,9 +155,7 @@ def _marginals(view: View, metrics: Mapping[str, float]) -> str:
 
 def _traversals(view: View, metrics: Mapping[str, float]) -> str:
     rows = "a row each" if view.spec.is_image else "each by itself"
-    return (
-        f"What is decoded as one latent entry at a time goes through the prior's range, {rows}, the one that carries most first."
-    )
+    return f"What is decoded as one latent entry at a time goes through the prior's range, {rows}, those first that carry most."
 
 
 def _paths(view: View, metrics: Mapping[str, float]) -> str:
@@ -204,8 +202,8 @@ def _calibration(view: View, metrics: Mapping[str, float]) -> str:
 
 LEARNING = "The bound on log p(x) and its two parts. Where the two curves part, the model learns its training data by heart."
 LATENTS = (
-    "What each entry of the latent carries: its share of the rate, in nats. An entry is active where the mean of q(z|x) varies over"
-    " the data; one that is not says nothing."
+    "What each entry of the latent carries: its share of the rate, in nats. An entry is active where the mean of q(z|x) varies"
+    " over the data; one that is not says nothing."
 )
 DATA = "What goes in, what comes back, and what the model makes up by itself."
 TRAVERSALS = "One entry of the latent at a time goes through the prior's range, while the others stay."
@@ -216,10 +214,13 @@ AGGREGATE = (
 )
 NEIGHBORS = "Samples beside the training data that are nearest to them: is the model copying?"
 WORST = "The data that surprise the model most: outliers, errors of the data, or kinds that it has not learned."
-GAPS = "What the ELBO loses against log p(x): to the encoder (amortization gap), and to the family of the posterior (approximation gap)."
+GAPS = (
+    "What the ELBO loses against log p(x): to the encoder (amortization gap), and to the family of the posterior (approximation"
+    " gap)."
+)
 CALIBRATION = (
-    "Of data that the model makes, the latents are known. Where q(z|x) is the posterior, its intervals hold as many of them as they"
-    " say, and ranks among its draws are uniform, within the band."
+    "Of data that the model makes, the latents are known. Where q(z|x) is the posterior, its intervals hold as many of them as"
+    " they say, and ranks among its draws are uniform, within the band."
 )
 
 SECTIONS: Mapping[str, tuple[str, str, Sequence[Drawing]]] = {

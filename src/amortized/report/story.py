@@ -189,7 +189,7 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
     is_exact = "nll_nats" in metrics and metrics.get("nll_mc_stderr_nats", 1.0) == 0
     add("ELBO", "elbo_nats", "elbo_stderr_nats", "nats per datum; a lower bound on log p(x)")
     words = "nats per datum, exact" if is_exact else "nats per datum, by importance sampling; still a little too high, on average"
-    add("-log p(x)", "nll_nats", "nll_stderr_nats", words)
+    add("−log p(x)", "nll_nats", "nll_stderr_nats", words)
     if "bits_per_dim" in metrics:
         entries = prod(view.run.spec.event_shape)
         scale = abs(metrics["bits_per_dim"] / metrics["nll_nats"]) if metrics["nll_nats"] else 0.0
@@ -198,7 +198,7 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
             ("Bits per dimension", in_digits(metrics["bits_per_dim"], error or None), f"-log2 p(x) / {entries:,} entries")
         )
     add("Rate", "rate_nats", "rate_stderr_nats", "nats: KL(q(z|x) || p(z)), what the latent carries")
-    add("Distortion", "distortion_nats", "distortion_stderr_nats", "nats: -E[log p(x|z)], what it leaves")
+    add("Distortion", "distortion_nats", "distortion_stderr_nats", "nats: −E[log p(x|z)], what it leaves")
     return [(title, value.replace("-", "−"), text) for title, value, text in rows]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from amortized import tasks
 from amortized.errors import InputError
-from amortized.report.entries import is_image, sites
+from amortized.report.entries import is_image, short, sites
 from amortized.report.lines import line_figure
 from amortized.report.style import style
 from amortized.report.tiles import Block, fitting_columns, tile_figure
@@ -24,7 +24,7 @@ MOST = 12
 """Dimensions, at most; of a table one fewer, for the names of columns take the place of a panel."""
 
 SPAN = 3.0
-STEPS = 9
+STEPS, LEAST = 9, 5
 POINTS = 31
 """Of a line."""
 
@@ -47,20 +47,18 @@ def traversal_figure(run: "Run | View", *, dims: int | None = None, span: float 
     if dims is not None and dims < 1:
         raise InputError(f"dims must be a positive integer; it is {dims}; leave it out for all that are active.")
     if not active:
-        raise InputError(
-            "no dimension of the latent is active (collapse), so there is none to traverse; lower beta, or warm it up."
-        )
+        raise InputError("no dimension of the latent is active (collapse), so there is none to traverse; lower beta, or warm it up.")
     shown = active[: dims or (MOST if of_images else MOST - 1)]
     places = {int(entry): place for place, entry in enumerate(view.ranking.dimensions)}
     carried = [float(view.ranking.carried[places[entry]]) for entry in shown]
     ranking = tasks.Ranking(np.array(shown), np.array(carried), view.ranking.measure)
     site = int(sites(view, 1)[0])
-    steps = min(STEPS, fitting_columns(view.spec.event_shape, name=18)) if of_images else POINTS
+    steps = max(LEAST, min(STEPS, fitting_columns(view.spec.event_shape, name=16))) if of_images else POINTS
     datum = view.batch.rows(slice(site, site + 1))
-    made = tasks.traverse(view.model, datum, ranking, steps=max(2, steps), span=span, seed=view.seed)
-    unit = "nats" if view.ranking.measure == "kl_nats" else "of variance"
-    names = [f"z{entry}, {value:.2f} {unit}" for entry, value in zip(shown, carried, strict=True)]
-    title = f"One entry of z at a time, of datum {name_of(view, site)}: {_count(len(shown), len(active), view.latents)}"
+    made = tasks.traverse(view.model, datum, ranking, steps=steps, span=span, seed=view.seed)
+    of_kl = view.ranking.measure == "kl_nats"
+    names = [f"z{entry}, {value:.2f} nats" if of_kl else f"z{entry}, variance {value:.2f}" for entry, value in zip(shown, carried, strict=True)]
+    title = f"One entry of z at a time, of datum {name_of(view, site)}: {_count(len(shown), len(active), view.latents)}, by {'KL' if of_kl else 'variance'}"
     at = np.linspace(-span, span, made.z.shape[2])
     with style() as mpl:
         if of_images:
@@ -73,9 +71,11 @@ def traversal_figure(run: "Run | View", *, dims: int | None = None, span: float 
 def name_of(view: View, site: int) -> str:
     """What a datum is called in a figure: its index, and its label where it has one."""
     index = site if view.batch.index is None else int(view.batch.index[site])
-    return f"{index}" if view.labels is None else f"{index} ({view.label_name(int(view.labels[site]))})"
+    return f"{index}" if view.labels is None else f"{index} ({short(view.label_name(int(view.labels[site])), 10)})"
 
 
 def _count(shown: int, active: int, all_of_them: int) -> str:
+    if active == 1:
+        return f"the one active dimension of {all_of_them}"
     some = "all" if shown == active else f"the first {shown} of"
-    return f"{some} {active} active dimensions of {all_of_them}, by KL"
+    return f"{some} {active} active dimensions of {all_of_them}"

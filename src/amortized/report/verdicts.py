@@ -74,19 +74,19 @@ def verdicts(history: Sequence[Row], metrics: Numbers, *, keeps_best: bool = Fal
         keeps_best: Whether the weights are those of the best validation (`training.patience`), not the last ones.
         finished: Whether training came to its end.
     """
+    collapsed = list(collapse(metrics))
     found = [
         *unfinished(history, finished=finished),
         *not_finite(history),
-        *collapse(metrics),
+        *collapsed,
         *unstable(history),
         *overfitting(history, metrics, keeps_best=keeps_best),
         *untrained(history, finished=finished),
-        *loose(metrics),
         *untrusted(metrics),
-        *amortization(metrics),
-        *miscalibration(metrics),
         *memorizing(metrics),
     ]
+    if not any(each.is_grave for each in collapsed):  # of latents that are not used, all else would follow
+        found += [*loose(metrics), *amortization(metrics), *miscalibration(metrics)]
     return sorted(found, key=lambda each: not each.is_grave)
 
 
@@ -127,9 +127,7 @@ def collapse(metrics: Numbers) -> Iterator[Verdict]:
     share, remedy = metrics.get("active_share"), "a weight of the KL that rises from 0 (objective.warmup_epochs), free bits"
     remedy = f"Try {remedy} (--objective free-bits), a weight below 1 (--objective.beta), or a smaller decoder."
     if seen:
-        text = (
-            f"{', and '.join(seen)}. The model is then one distribution for all data, and no map of its latents means anything."
-        )
+        text = f"{', and '.join(seen)}. The model is then one distribution for all data, and a map of its latents means nothing."
         yield Verdict("Posterior collapse: the latents are not used", _sentence(text), remedy, is_grave=True)
     elif active is not None and share is not None and share < FEW_ACTIVE:
         units = round(active / share) if share else 0
@@ -207,7 +205,7 @@ def loose(metrics: Numbers) -> Iterator[Verdict]:
     if gap > max(SHARE_OF_RATE * rate, 2 * LEAST_NATS):
         yield Verdict(
             "The bound is loose",
-            f"The ELBO lies {gap:.1f} nats or more below log p(x), beside a rate of {rate:.1f}: q(z|x) is far from the posterior.",
+            f"The ELBO lies {gap:.1f} nats or more below log p(x), beside a rate of {rate:.1f}: q(z|x) is not the posterior.",
             "Take a richer posterior (--posterior iaf, full-gaussian), a larger encoder, or several samples (--objective iwae).",
         )
 
@@ -282,7 +280,7 @@ def _noise(curve: Sequence[float]) -> float:
     """What a curve changes by from one value to the next, in the median, about its trend."""
     changes = [after - before for before, after in pairwise(curve)]
     middle = median(changes) if changes else 0.0
-    return median(abs(change - middle) for change in changes) if changes else 0.0
+    return median([abs(change - middle) for change in changes]) if changes else 0.0
 
 
 def _sentence(text: str) -> str:

@@ -22,7 +22,7 @@ from amortized.evaluation import Finding
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 WORTH = 2.0
-"""What was kept of an earlier evaluation is done again where this many times the work fits, and at least as much of everything."""
+"""What was kept is done again where this many times the work fits, and at least as much of everything."""
 
 SHARES = 3.0
 """How many of its shares the smallest size of a step may take: what it will take is a rough guess."""
