@@ -142,8 +142,7 @@ def fit(
         "recipe": recipe,
     }
     options = {name: value for name, value in short.items() if value is not None}
-    how = {"report": not no_report, "quiet": quiet}
-    run = fit_run(data, config=config, out=out, resume=resume, **how, **options, **dotted)
+    run = fit_run(data, config=config, out=out, resume=resume, report=not no_report, quiet=quiet, **options, **dotted)
     return results.report_fit(run)
 
 

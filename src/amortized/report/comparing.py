@@ -66,7 +66,8 @@ def comparison_page(views: Sequence[View], seconds: float) -> str:
 def names_of(runs: "Sequence[Run]") -> list[str]:
     """What to call the runs: their folders, with what stands above where two are called the same, or numbers."""
     paths = [None if run.path is None else run.path.absolute() for run in runs]
-    for depth in range(1, 4):
+    names: list[str] = []
+    for depth in (1, 2, 3):
         names = [f"run {number}" if path is None else "/".join(path.parts[-depth:]) for number, path in enumerate(paths, 1)]
         if len(set(names)) == len(names):
             return names

@@ -15,6 +15,7 @@ from amortized.report.kl_figure import kl_figure
 from amortized.report.latent_figure import latent_figure
 from amortized.report.learning_figure import learning_figure
 from amortized.report.marginals_figure import marginals_figure
+from amortized.report.neighbors_figure import neighbors_figure
 from amortized.report.reconstruction_figure import reconstruction_figure
 from amortized.report.samples_figure import samples_figure
 from amortized.report.traversal_figure import traversal_figure
@@ -238,6 +239,7 @@ SECTIONS: Mapping[str, tuple[str, str, Sequence[Drawing]]] = {
     "traversals": ("Traversals", TRAVERSALS, [Drawing(traversal_figure, _traversals)]),
     "paths": ("Interpolations", PATHS, [Drawing(interpolation_figure, _paths)]),
     "aggregate": ("The aggregate posterior", AGGREGATE, [Drawing(latent_figure, _latent)]),
+    "neighbors": ("Nearest training data", NEIGHBORS, [Drawing(neighbors_figure, _neighbors)]),
     "gaps": ("Where the nats go", GAPS, [Drawing(gap_figure, _gaps)]),
     "calibration": ("Is q(z|x) the posterior?", CALIBRATION, [Drawing(calibration_figure, _calibration)]),
 }

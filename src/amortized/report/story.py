@@ -195,7 +195,7 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
         scale = abs(metrics["bits_per_dim"] / metrics["nll_nats"]) if metrics["nll_nats"] else 0.0
         error = metrics.get("nll_stderr_nats", 0.0) * scale
         rows.append(
-            ("Bits per dimension", in_digits(metrics["bits_per_dim"], error or None), f"-log2 p(x) / {entries:,} entries")
+            ("Bits per dimension", in_digits(metrics["bits_per_dim"], error or None), f"−log₂ p(x) / {entries:,} entries")
         )
     add("Rate", "rate_nats", "rate_stderr_nats", "nats: KL(q(z|x) || p(z)), what the latent carries")
     add("Distortion", "distortion_nats", "distortion_stderr_nats", "nats: −E[log p(x|z)], what it leaves")

@@ -245,9 +245,9 @@ def miscalibration(metrics: Numbers) -> Iterator[Verdict]:
     held, p_value = metrics.get("coverage_90"), metrics.get("calibration_p_value_z", 1.0)
     if held is None or p_value >= 0.01 or NARROW <= held <= WIDE:
         return
-    kind, remedy = (
-        ("narrow", "a richer posterior (--posterior full-gaussian, iaf)") if held < NARROW else ("wide", "more training")
-    )
+    kind, remedy = "wide", "a longer training"
+    if held < NARROW:
+        kind, remedy = "narrow", "a richer posterior (--posterior full-gaussian, iaf)"
     yield Verdict(
         f"Miscalibrated: q(z|x) is too {kind}",
         f"Of data that the model makes, its 90% intervals hold {held:.0%} of the latents that made them.",
@@ -271,8 +271,9 @@ def _curve(history: Sequence[Row], split: str) -> list[float]:
     for name in ("elbo", "objective", "distortion"):
         sign = -1.0 if name == "distortion" else 1.0
         values = [row.get(f"{split}_{name}_nats") for row in history]
-        if values and all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-            return [sign * value for value in values]
+        known = [sign * value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+        if known and len(known) == len(values):
+            return known
     return []
 
 
