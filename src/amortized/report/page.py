@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from amortized.errors import InputError
 from amortized.evaluation import Evidence
 from amortized.evaluation.baselines import BASELINES
 from amortized.files import write_atomically
+from amortized.reading import read
 from amortized.report.measuring import Measured, measure
 from amortized.report.sections import EVIDENCE, SECTIONS, plate_of, section_of
 from amortized.report.story import again, baselines, data_name, headline, paragraph, title_of
@@ -85,7 +87,7 @@ def write_report(
     if not runs:
         raise InputError("a report needs a run; there is none; give one, or its folder.")
     file = _target(runs, path)
-    views = [View(each, most=DATA) for each in runs]
+    views = [View(holding(each), most=DATA) for each in runs]
     text = run_page(views[0], seconds) if len(views) == 1 else comparison_page(views, seconds)
     write_atomically(file, text)
     return file
@@ -96,6 +98,14 @@ def load(run: "Run | str | os.PathLike[str]") -> "Run":
     from amortized.loading import load_run
 
     return load_run(run) if isinstance(run, str | os.PathLike) else run
+
+
+def holding(run: "Run") -> "Run":
+    """The run with its data in hand, which are then read once; without, where they cannot be read."""
+    try:
+        return replace(run, source=read(run, None, "train").whole)
+    except InputError:
+        return run
 
 
 def _target(runs: "Sequence[Run]", path: str | os.PathLike[str] | None) -> Path:
@@ -196,6 +206,10 @@ def evidence_lead(view: View, measured: Measured) -> str:
         part = f"all {count:,}" if count == view.count else f"{count:,} of the {view.count:,}"
         how = "exactly" if found.is_exact else f"by {found.samples:,} posterior samples each"
         text = f"Of {part} data of the {view.split} split, {how}."
+        fit = view.run.metrics.get(view.split, {})
+        if count < view.count and "nll_nats" in fit:
+            elbo, nll, samples = fit["elbo_nats"]["value"], fit["nll_nats"]["value"], fit["nll_nats"]["samples"]
+            text += f" Of all of them, by {samples} samples each: ELBO {elbo:,.2f}, −log p(x) {nll:,.2f} nats."
         return text if found.elbo is not None else f"{text} The posterior is a point: there is no bound on log p(x)."
     return "As the fit found it." if measured.metrics else "It was not evaluated, and no number of it is known."
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from amortized.runs import Run
 
 VALUES = {"binary": "values 0 and 1", "counts": "counts", "unit": "values between 0 and 1", "real": "real numbers"}
+SMALL = 0.01
+"""Nats below which more digits tell nothing."""
+
 KINDS = {
     "normal": "standard normal",
     "gaussian": "diagonal Gaussian",
@@ -184,6 +187,7 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
     def add(title: str, name: str, error: str | None, text: str) -> None:
         if name in metrics:
             value = in_digits(metrics[name], metrics.get(error) if error else None)
+            value = f"{metrics[name]:.3f}" if 0 < abs(metrics[name]) < SMALL else value
             rows.append((title, value, text))
 
     is_exact = "nll_nats" in metrics and metrics.get("nll_mc_stderr_nats", 1.0) == 0
@@ -220,5 +224,5 @@ def baselines(metrics: dict[str, float], names: Sequence[str]) -> list[tuple[str
             its = in_digits(metrics[f"baseline_{name}_nats"], metrics.get(f"baseline_{name}_stderr_nats"))
             gain = metrics.get(f"gain_over_{name}_nats")
             more = "" if gain is None else in_digits(gain, metrics.get(f"gain_over_{name}_stderr_nats"))
-            rows.append((name.replace("_", " "), its, more))
+            rows.append((name.replace("_", " "), its.replace("-", "−"), more.replace("-", "−")))
     return rows

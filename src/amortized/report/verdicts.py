@@ -32,7 +32,7 @@ FEW_ACTIVE = 0.25
 FEW_ROWS = 5
 """Validations below which a learning curve tells nothing."""
 
-STEEP = 0.02
+STEEP = 0.025
 """Of the whole climb, gained in the last fifth of the training: more to come."""
 
 SPIKE = 0.1
@@ -81,7 +81,8 @@ def verdicts(history: Sequence[Row], metrics: Numbers, *, keeps_best: bool = Fal
         *collapsed,
         *unstable(history),
         *overfitting(history, metrics, keeps_best=keeps_best),
-        *untrained(history, finished=finished),
+        *untrained(history, metrics, finished=finished),
+        *worse(metrics),
         *untrusted(metrics),
         *memorizing(metrics),
     ]
@@ -177,7 +178,7 @@ def unstable(history: Sequence[Row]) -> Iterator[Verdict]:
         )
 
 
-def untrained(history: Sequence[Row], *, finished: bool = True) -> Iterator[Verdict]:
+def untrained(history: Sequence[Row], metrics: Numbers, *, finished: bool = True) -> Iterator[Verdict]:
     """A bound that still climbs steeply when training ends."""
     curve = _curve(history, "valid") or _curve(history, "train")
     if not curve or not finished:
@@ -189,11 +190,29 @@ def untrained(history: Sequence[Row], *, finished: bool = True) -> Iterator[Verd
         return
     part = max(1, len(curve) // 5)
     gain, climb = fmean(curve[-part:]) - fmean(curve[-2 * part : -part]), max(curve) - min(curve)
-    if gain > max(STEEP * climb, 2 * _noise(curve[-2 * part :]) / math.sqrt(part)):
+    noise = 2 * _noise(curve[-2 * part :]) / math.sqrt(part)
+    if gain > max(STEEP * climb, noise, metrics.get("elbo_stderr_nats", 0.0) / 2):
         text = (
             f"In the last fifth of its training the bound still rose by {gain:.1f} nats, {gain / climb:.0%} of its whole climb."
         )
         yield Verdict("Under-trained: still improving at the end", text, remedy)
+
+
+def worse(metrics: Numbers) -> Iterator[Verdict]:
+    """Simpler models that give the data a higher probability."""
+    lost = {}
+    for name, gain in metrics.items():
+        if name.startswith("gain_over_") and not name.endswith("_stderr_nats"):
+            baseline = name.removeprefix("gain_over_").removesuffix("_nats")
+            if -gain > CLEAR * metrics.get(f"gain_over_{baseline}_stderr_nats", math.inf):
+                lost[baseline.replace("_", " ")] = -gain
+    if lost:
+        listed = ", ".join(f"{name} by {nats:.1f}" for name, nats in sorted(lost.items(), key=lambda each: -each[1]))
+        yield Verdict(
+            "Simpler models explain the data better",
+            f"log p(x) of new data is higher, in nats, under: {listed}.",
+            "Train longer, take another likelihood or a richer prior (--prior flow); for few data, the simpler model.",
+        )
 
 
 def loose(metrics: Numbers) -> Iterator[Verdict]:
