@@ -2,19 +2,8 @@ import pytest
 
 import amortized as am
 from amortized.report.page import is_finished, warnings_of
-from amortized.report.verdicts import (
-    amortization,
-    collapse,
-    loose,
-    memorizing,
-    miscalibration,
-    overfitting,
-    unstable,
-    untrained,
-    untrusted,
-    verdicts,
-    worse,
-)
+from amortized.report.training_verdicts import overfitting, unstable, untrained
+from amortized.report.verdicts import amortization, collapse, loose, memorizing, miscalibration, untrusted, verdicts, worse
 
 HEALTHY = {
     "elbo_nats": -91.0,

@@ -16,7 +16,8 @@ from amortized.reading import read
 from amortized.report.measuring import Measured, measure
 from amortized.report.sections import EVIDENCE, SECTIONS, plate_of, section_of
 from amortized.report.story import again, baselines, data_name, headline, paragraph, title_of
-from amortized.report.verdicts import Verdict, verdicts
+from amortized.report.verdict import Verdict
+from amortized.report.verdicts import verdicts
 from amortized.report.view import View
 
 if TYPE_CHECKING:
