@@ -11,7 +11,7 @@ import pytest
 import amortized
 
 SOURCE = Path(__file__).parents[1] / "src" / "amortized"
-ANYONE = {"errors", "files", "seeds", "speed", "kept"}
+ANYONE = {"errors", "files", "seeds", "speed", "kept", "showing"}
 CORE = {"terms", "conditional", "divergences", "processes"} | ANYONE
 PARTS = {"priors", "posteriors", "likelihoods"}
 WORK = {"training", "evaluation", "tasks"}
@@ -48,7 +48,7 @@ OUTER = {
     "__main__",
 }  # these may know all
 PROTOCOL_ONLY = WORK  # of the models these know the protocol, and no model
-TORCH_ONLY = CORE | PARTS | {"distributions", "networks", "models", "objectives"}
+TORCH_ONLY = (CORE - {"showing"}) | PARTS | {"distributions", "networks", "models", "objectives"}  # rich prints what is shown
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

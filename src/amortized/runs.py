@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 
 from amortized import tasks
-from amortized.evaluation import Evidence, evaluate
+from amortized.evaluation import Evidence, Metric, evaluate
 from amortized.evaluation.evidence import METRICS
+from amortized.evaluation.records import as_rows
 from amortized.fitted import Fitted
 from amortized.folder import Folder
 from amortized.processes import is_first
+from amortized.showing import Table, Tabled
 from amortized.training import Outcome
 from amortized.training.checkpoints import state_tensors, write_tensors
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Run(Fitted):
+class Run(Fitted, Tabled):
     """A fitted model with all that belongs to it: how it came to be, and how good it is.
 
     Attributes:
@@ -149,6 +151,34 @@ class Run(Fitted):
         assert isinstance(self.model, nn.Module)
         folder.write_model_description(self.recipe, self.spec)
         write_tensors(folder.weights, state_tensors(self.model), {"format": "pt"})
+
+    def tables(self) -> list[Table]:
+        """What it is made of and how it was trained; and the evidence of each split that is known."""
+        found = {
+            split: as_rows({name: Metric(**metric) for name, metric in metrics.items()})
+            for split, metrics in self.metrics.items()
+        }
+        evidence = [(split, *row) for split, rows in found.items() for row in rows if row[0] in METRICS]
+        known = Table("Evidence", ("split", "metric", "value", "kind"), evidence, right=(2,))
+        return [Table("Run", rows=list(self._description().items()), right=()), *([known] if evidence else [])]
+
+    def _description(self) -> dict[str, str]:
+        assert isinstance(self.model, nn.Module)
+        described, objective, spec = self.recipe.model, self.recipe.objective, self.spec
+        parts = f"{type(self.model).__name__}, composed by hand"
+        if described is not None:
+            named = {"prior": described.prior, "posterior": described.posterior, "likelihood": described.likelihood}
+            kinds = ", ".join(f"{part} {value.kind}" for part, value in named.items() if value is not None)
+            parts = f"{type(self.model).__name__}: {kinds}; latent of {described.latent_dim}"
+        last = self.history[-1] if self.history else {}
+        trained = f"{last['step']:,} steps, {last['epoch']:,} epochs" if last else "no row of a history"
+        return {
+            "model": f"{parts}; {sum(weight.numel() for weight in self.model.parameters()):,} parameters",
+            "data": f"{spec.support} values, each datum of shape {tuple(spec.event_shape)}",
+            "objective": "of the user's own" if objective is None else objective.kind,
+            "training": trained + ("" if self.outcome is None else f"; {self.outcome.stopped}"),
+            **({} if self.path is None else {"folder": str(self.path)}),
+        }
 
     def __repr__(self) -> str:
         """What it is, on what, and where."""

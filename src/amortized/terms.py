@@ -18,6 +18,7 @@ from torch.distributions import Distribution
 from amortized.divergences import exact_kl, exact_kl_elementwise
 from amortized.errors import InputError
 from amortized.kept import kept
+from amortized.showing import Table, Tabled
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class LatentPath:
 
 
 @dataclass(frozen=True)
-class Terms:
+class Terms(Tabled):
     """What an objective looks at: the terms of the bound for K posterior samples of B data, in nats.
 
     Attributes:
@@ -205,6 +206,25 @@ class Terms:
     def kl_sampled(self) -> Tensor:
         """(L, K, B) the Monte Carlo value of each latent's KL."""
         return torch.stack([latent.kl_sampled if isinstance(latent, Latent) else latent.kl for latent in self.latents])
+
+    def tables(self) -> list[Table]:
+        """The terms of the bound, their means in nats and their shapes."""
+        # With gradients, as the values that are computed here are kept with the record.
+        rows = [("log p(x|z)", self.log_px, "")]
+        for number, latent in enumerate(self.latents, 1):
+            kind = ("exact" if latent.kl_is_exact else "sampled") if isinstance(latent, Latent) else "at a random time"
+            rows.append((f"KL(q || p) of latent {number}", latent.kl, kind))
+        if self.is_bound:
+            rows.append(("ELBO", self.mean_over_samples(self.log_px - self.kl.sum(0)), "lower bound on log p(x)"))
+        rows += [(f"penalty: {name}", value, "no term of the bound") for name, value in self.penalties.items()]
+        said = [(name, f"{float(self._mean(value)):,.4f}", str(tuple(value.shape)), kind) for name, value, kind in rows]
+        samples, data = self.log_px.shape
+        notes = [] if self.is_bound else ["The posterior is a point mass or relaxed: these terms are no bound on log p(x)."]
+        head = f"Terms: {data:,} data, {samples:,} posterior samples each"
+        return [Table(head, ("term", "mean, nats", "shape", ""), said, notes)]
+
+    def _mean(self, value: Tensor) -> Tensor:
+        return (value if value.ndim == 1 else self.mean_over_samples(value)).detach().double().mean()
 
     @property
     def kl_is_exact(self) -> bool:

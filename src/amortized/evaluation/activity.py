@@ -26,7 +26,7 @@ from torch.distributions import Distribution
 from amortized.errors import InputError
 from amortized.evaluation.chunks import cut, take
 from amortized.evaluation.joint import Joint
-from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
+from amortized.evaluation.records import Found, Metric, as_metrics, as_text, standard_error
 from amortized.evaluation.surgery import check_samples
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
@@ -48,7 +48,7 @@ LISTED = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Activity:
+class Activity(Found):
     """What the latents of N data do.
 
     Attributes:

@@ -20,7 +20,7 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.evaluation.annealer import Annealer, Plan, Schedule, Start, frozen
 from amortized.evaluation.chunks import cut
-from amortized.evaluation.records import LogPx, Metric, as_metrics, as_text, in_digits
+from amortized.evaluation.records import Found, LogPx, Metric, as_metrics, as_text, in_digits
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -30,7 +30,7 @@ LOOSE_NATS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Annealing:
+class Annealing(Found):
     """What annealed importance sampling found, per datum, in the order of the data.
 
     Attributes:

@@ -30,7 +30,7 @@ from amortized.evaluation.baseline_gaussians import factor_analysis, gaussian, p
 from amortized.evaluation.baseline_mixtures import mixture
 from amortized.evaluation.baseline_rows import Measure, Reals, Rows, measure_of
 from amortized.evaluation.baseline_setting import NoBaseline, Scored, Setting
-from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
+from amortized.evaluation.records import Found, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model
 from amortized.seeds import derive_seed
 from amortized.speed import full_speed
@@ -48,7 +48,7 @@ WITH_LATENTS = ("ppca", "factor_analysis")
 
 
 @dataclass(frozen=True, eq=False)
-class Baselines:
+class Baselines(Found):
     """What simpler models make of the data, per datum, in the order of the data.
 
     Attributes:

@@ -20,7 +20,7 @@ from amortized.errors import InputError
 from amortized.evaluation.annealer import Annealer, Plan, Schedule, Start, frozen, prior_draws
 from amortized.evaluation.annealing import chain_notes, log_mean, relative_variance
 from amortized.evaluation.chunks import cut
-from amortized.evaluation.records import LogPx, Metric, as_metrics, as_text, standard_error
+from amortized.evaluation.records import Found, LogPx, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -29,7 +29,7 @@ WIDE_NATS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Bidirectional:
+class Bidirectional(Found):
     """What bidirectional Monte Carlo found, per datum that the model drew.
 
     Attributes:

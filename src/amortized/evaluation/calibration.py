@@ -29,7 +29,7 @@ from amortized.evaluation.chunks import rows_at_once
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.miscalibration import sentences
 from amortized.evaluation.ranks import covered, holm, rank, uniformity
-from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
+from amortized.evaluation.records import Found, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -42,7 +42,7 @@ ROUNDING = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class Calibration(Found):
     """What simulation-based calibration found, for N data that the model made.
 
     Attributes:

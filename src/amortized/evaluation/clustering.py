@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from amortized.errors import InputError
-from amortized.evaluation.records import Metric, as_metrics, as_text
+from amortized.evaluation.records import Found, Metric, as_metrics, as_text
 from amortized.evaluation.representations import as_labels, as_points, is_continuous, some
 from amortized.evaluation.resampling import Score, scored
 
@@ -33,7 +33,7 @@ MOST_PAIRED = 500
 
 
 @dataclass(frozen=True, eq=False)
-class Clusters:
+class Clusters(Found):
     """How the labels lie in a representation; what they have no place for is None.
 
     Attributes:

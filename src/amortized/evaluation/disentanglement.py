@@ -23,14 +23,14 @@ from torch import Tensor
 from amortized.errors import InputError, nearest
 from amortized.evaluation import information, interventions, predictability
 from amortized.evaluation.factors import FactorTable
-from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
+from amortized.evaluation.records import Found, Metric, as_metrics, as_text, standard_error
 from amortized.evaluation.representations import as_points
 
 SCORES = ("mig", "mig_sampled", "modularity", "sap", "dci", "factorvae_score", "betavae_score")
 
 
 @dataclass(frozen=True, eq=False)
-class Disentanglement:
+class Disentanglement(Found):
     """How a code of D dimensions and F factors belong together.
 
     Attributes:

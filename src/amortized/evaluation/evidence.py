@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from amortized.evaluation.pareto import most_trusted_k
-from amortized.evaluation.records import LogPx, Metric, as_text, standard_error
+from amortized.evaluation.records import Found, LogPx, Metric, as_text, standard_error
 
 ENOUGH_EFFECTIVE_SAMPLES = 100
 """Below, the delta method's interval is too narrow, and its center too low."""
@@ -30,7 +30,7 @@ METRICS = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Evidence(Found):
     """What an evaluation found, per datum, in the order of the data.
 
     Attributes:

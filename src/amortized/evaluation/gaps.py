@@ -27,7 +27,7 @@ from amortized.evaluation.chunks import cut, rows_at_once, take
 from amortized.evaluation.fitted import FAMILIES, Fitted, fit
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.local import DRAWS
-from amortized.evaluation.records import LogPx, Metric, as_metrics, as_text, standard_error
+from amortized.evaluation.records import Found, LogPx, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -39,7 +39,7 @@ LITTLE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Gaps:
+class Gaps(Found):
     """Where the nats go, per datum, in the order of the data.
 
     Attributes:

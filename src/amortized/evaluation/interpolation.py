@@ -27,7 +27,7 @@ from amortized.distributions import center, in_support, representative, spherica
 from amortized.errors import InputError, nearest
 from amortized.evaluation.chunks import rows_at_once
 from amortized.evaluation.features import FeatureSpace, feature_space
-from amortized.evaluation.records import Metric, as_text, standard_error
+from amortized.evaluation.records import Found, Metric, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import derive_seed
 from amortized.terms import Batch
@@ -43,7 +43,7 @@ FAINT = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Smoothness:
+class Smoothness(Found):
     """What paths between P pairs of data are like.
 
     Attributes:

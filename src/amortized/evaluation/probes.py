@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from amortized.errors import InputError
-from amortized.evaluation.records import Metric, as_metrics, as_text
+from amortized.evaluation.records import Found, Metric, as_metrics, as_text
 from amortized.evaluation.representations import as_labels, as_points, is_continuous, some
 from amortized.evaluation.resampling import Score, scored
 
@@ -31,7 +31,7 @@ NEIGHBORS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Probes:
+class Probes(Found):
     """What probes read in a representation.
 
     Attributes:

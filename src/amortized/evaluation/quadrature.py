@@ -21,7 +21,7 @@ from amortized.errors import InputError
 from amortized.evaluation.chunks import rows_at_once
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.panels import Integrals, integrate
-from amortized.evaluation.records import LogPx, Metric, as_text, standard_error
+from amortized.evaluation.records import Found, LogPx, Metric, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -44,7 +44,7 @@ UNDERFLOW = -700.0
 
 
 @dataclass(frozen=True, eq=False)
-class Quadrature:
+class Quadrature(Found):
     """What quadrature found, per datum, in the order of the data.
 
     Attributes:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from amortized.showing import Table, Tabled
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -42,6 +44,16 @@ class Finding(Protocol):
     def notes(self) -> list[str]:
         """What a reader must know before quoting the numbers, a sentence each."""
         ...
+
+
+class Found(Tabled):
+    """A finding that shows its metrics as a table, and its notes below."""
+
+    def tables(self: Finding) -> list[Table]:
+        """The metrics, with their standard errors, and the notes."""
+        metrics = self.metrics
+        splits = list(dict.fromkeys(metric.split for metric in metrics.values()))
+        return [as_table(f"{_spaced(type(self).__name__)}: {', '.join(splits)}", metrics, self.notes)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +120,11 @@ def as_rows(metrics: Mapping[str, Metric]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def as_table(head: str, metrics: Mapping[str, Metric], notes: Sequence[str]) -> Table:
+    """A finding as a table to be shown."""
+    return Table(head, ("metric", "value", "kind"), as_rows(metrics), notes)
+
+
 def error_name(name: str, which: str = "stderr") -> str:
     """What the standard error of a metric is called, or with "mc_stderr" that over Monte Carlo samples alone."""
     return f"{name.removesuffix('_nats')}_{which}_nats" if name.endswith("_nats") else f"{name}_{which}"
@@ -126,3 +143,8 @@ def as_text(head: str, metrics: Mapping[str, Metric], notes: Sequence[str]) -> s
     rows = as_rows(metrics)
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     return "\n".join([head, *(f"{name:<{widths[0]}}   {value:>{widths[1]}}   {kind}" for name, value, kind in rows), *notes])
+
+
+def _spaced(name: str) -> str:
+    """The name of a class as words."""
+    return "".join(f" {letter.lower()}" if letter.isupper() and position else letter for position, letter in enumerate(name))

@@ -25,7 +25,7 @@ from torch import Tensor
 from amortized.errors import InputError
 from amortized.evaluation.chunks import rows_at_once
 from amortized.evaluation.features import FeatureSpace, feature_space
-from amortized.evaluation.records import Metric, as_metrics, as_text
+from amortized.evaluation.records import Found, Metric, as_metrics, as_text
 from amortized.evaluation.two_samples import Agreement, compare, least, nearest_distances, share_nearer
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import derive_seed, seed_noise
@@ -42,7 +42,7 @@ SHORTFALL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class SampleQuality:
+class SampleQuality(Found):
     """What a comparison of samples with data found.
 
     Attributes:

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from amortized.errors import InputError
 from amortized.evaluation.gaps import Gaps, gaps
-from amortized.evaluation.records import LogPx, Metric, as_metrics, as_text, standard_error
+from amortized.evaluation.records import Found, LogPx, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model
 from amortized.terms import Batch
 
 
 @dataclass(frozen=True, eq=False)
-class SplitGaps:
+class SplitGaps(Found):
     """The gaps of two splits, and their differences.
 
     Attributes:

@@ -34,7 +34,7 @@ from amortized.distributions import is_point_mass
 from amortized.errors import InputError
 from amortized.evaluation.aggregate import Components, Densities, independent_entries
 from amortized.evaluation.chunks import cut
-from amortized.evaluation.records import Metric, as_metrics, as_text, standard_error
+from amortized.evaluation.records import Found, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
 from amortized.terms import Batch
@@ -44,7 +44,7 @@ NEAR_CAP_NATS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Surgery:
+class Surgery(Found):
     """The parts of the rate, per datum, in the order of the data; each the mean over the datum's draws, float64 nats.
 
     Attributes:

@@ -30,12 +30,12 @@ def curve(axes: "Axes", draws: NDArray[Any], color: str, label: str, *, filled: 
         axes.plot(grid, density(grid), color=color, label=label)
 
 
-def contours(axes: "Axes", draws: NDArray[Any], color: str, label: str, *, filled: bool = False) -> None:
+def contours(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = False) -> None:
     """Draw the contours that hold 50% and 95% of draws (M, 2): lines, or areas; the draws where no kernel fits them."""
     draws = draws[np.isfinite(draws).all(1)].astype(np.float64)
     density = _density(draws.T)
     if density is None:
-        axes.scatter(*draws.T, s=8, color=color, alpha=0.5, linewidth=0, label=label)
+        axes.scatter(*draws.T, s=8, color=color, alpha=0.5, linewidth=0)
         return
     reach = 3 * draws.std(0) / len(draws) ** (1 / 6)
     first, second = (np.linspace(*ends, POINTS) for ends in zip(draws.min(0) - reach, draws.max(0) + reach, strict=True))
@@ -44,10 +44,8 @@ def contours(axes: "Axes", draws: NDArray[Any], color: str, label: str, *, fille
     if filled:
         axes.contourf(first, second, heights, levels=[*levels, np.inf], colors=[color, color], alpha=0.22)
         axes.contourf(first, second, heights, levels=[levels[-1], np.inf], colors=[color], alpha=0.22)
-        axes.fill([], [], color=color, alpha=0.35, linewidth=0, label=f"{label}, 50% and 95%")
     else:
         axes.contour(first, second, heights, levels=levels, colors=[color], linewidths=1.3)
-        axes.plot([], [], color=color, linewidth=1.3, label=f"{label}, 50% and 95%")
 
 
 def _density(draws: NDArray[np.float64]) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from amortized.errors import InputError
 from amortized.evaluation import Metric
 from amortized.evaluation.records import error_name, in_digits
-from amortized.report.found import metrics_of, way_out
+from amortized.report.found import done_of, way_out
 from amortized.report.style import PALETTE, style
 from amortized.report.view import View
 from amortized.studies import Evaluation
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MODEL, BASELINE = PALETTE[0], "0.45"
 FAR = 3.0
 """How many times as far as the middle one of the baselines a dot may lie from the best before it is put at the edge."""
+
+LEAST = 1e-6
+"""Nats, from which on a standard error is one."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,18 @@ def evidence_figure(run: "Run | View | Evaluation") -> "Figure":
     Raises:
         InputError: The model has no bound on log p(x), no evidence is known, or matplotlib is not installed.
     """
-    evidence, baselines = metrics_of(run, "evidence"), metrics_of(run, "baselines")
-    if not evidence and not isinstance(run, Evaluation):
-        evidence = _of_metrics(View.of(run))
-    if not evidence:
-        way = "; evaluate more than that." if isinstance(run, Evaluation) else way_out(View.of(run), "evidence")
-        raise InputError(f"'evidence' was not evaluated{way}")
+    evidence, baselines = _evidence(run), done_of(run, "baselines")
     if "nll_nats" not in evidence:
         raise InputError("the posterior is a point mass: there is no bound on log p(x), and nothing to hold against baselines.")
-    dots = evidence_dots(evidence, baselines)
+    dots = evidence_dots(evidence, {} if baselines is None else baselines.finding.metrics)
+    split = evidence["nll_nats"].split
+    about = f"{split} data" if baselines is None else f"the {baselines.size.options['data']:,} {split} data of the baselines"
     with style() as mpl:
-        figure = mpl.figure.Figure(figsize=(6.4, 0.9 + 0.29 * len(dots)), layout="constrained")
+        figure = mpl.figure.Figure(figsize=(6.4, 1.15 + 0.29 * len(dots)), layout="constrained")
         axes = figure.add_subplot()
         _draw(axes, dots)
-        kind = evidence["nll_nats"]
-        axes.set_xlabel(f"nats per datum, {kind.split} split, with standard errors; the further left the better")
+        said = f"nats, mean over {about}; the further left the better\nhollow: a bound, the value is at most that"
+        figure.supxlabel(said, fontsize=8)
         return figure
 
 
@@ -117,9 +117,18 @@ def evidence_dots(evidence: Mapping[str, Metric], baselines: Mapping[str, Metric
     return own + sorted(found, key=lambda dot: dot.value)
 
 
-def _of_metrics(view: View) -> dict[str, Metric]:
-    """The evidence of `metrics.json`, which `fit` writes."""
-    return {name: Metric(**metric) for name, metric in view.run.metrics.get(view.split, {}).items()}
+def _evidence(source: "Run | View | Evaluation") -> Mapping[str, Metric]:
+    """The metrics of the evidence: what an evaluation found, or what `fit` wrote to `metrics.json`."""
+    done = done_of(source, "evidence")
+    if done is not None:
+        return done.finding.metrics
+    if isinstance(source, Evaluation):
+        return source["evidence"].metrics  # refuses
+    view = View.of(source)
+    metrics = view.run.metrics.get(view.split, {})
+    if not metrics:
+        raise InputError(f"'evidence' was not evaluated{way_out(view, 'evidence')}")
+    return {name: Metric(**metric) for name, metric in metrics.items()}
 
 
 def _value(metrics: Mapping[str, Metric], name: str) -> tuple[float, float | None]:
@@ -131,7 +140,7 @@ def _draw(axes: "Axes", dots: list[Dot]) -> None:
     edge = _edge(dots)
     for row, dot in enumerate(dots):
         color = MODEL if dot.is_model else BASELINE
-        number = in_digits(dot.value, dot.stderr)
+        number = in_digits(dot.value, dot.stderr) if (dot.stderr or 0.0) > LEAST else f"{dot.value:,.1f}"
         is_far = dot.value > edge
         place = edge if is_far else dot.value
         if is_far:

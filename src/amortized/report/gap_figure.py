@@ -43,7 +43,7 @@ def gap_figure(run: "Run | View | Evaluation") -> "Figure":
     finding = finding_of(run, "gaps")
     rows = gap_rows(finding.metrics)
     with style() as mpl:
-        figure = mpl.figure.Figure(figsize=(6.4, 1.25 + 0.7 * len(rows)), layout="constrained")
+        figure = mpl.figure.Figure(figsize=(6.4, 1.2 + 0.75 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         _draw(axes, rows)
         figure.legend(*_unique(axes), loc="outside upper center", ncols=2, fontsize=8)
@@ -63,34 +63,32 @@ def gap_rows(metrics: Mapping[str, Metric]) -> dict[str, dict[str, tuple[float, 
 
 
 def _draw(axes: "Axes", rows: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> None:
-    longest = max(max(gaps["inference_gap"][0], sum(max(gaps[name][0], 0) for name in PARTS)) for gaps in rows.values())
-    longest = max(longest, 1e-6)
-    for row, gaps in enumerate(rows.values()):
-        lengths = {name: max(gaps[name][0], 0.0) for name in PARTS}
-        left = -sum(lengths.values())
+    starts = [-sum(max(gaps[name][0], 0.0) for name in PARTS) for gaps in rows.values()]
+    errors = [gaps["inference_gap"][1] or 0.0 for gaps in rows.values()]
+    longest = max(max(error - start for start, error in zip(starts, errors, strict=True)), 1e-6)
+    for row, (gaps, left) in enumerate(zip(rows.values(), starts, strict=True)):
         total, error = gaps["inference_gap"]
-        axes.errorbar(left, row - 0.34, xerr=error, color="0.3", linewidth=1, capsize=2.5)
-        axes.annotate(f"ELBO: {in_digits(-total, error)}", (left, row - 0.42), ha="left", va="bottom", fontsize=8)
+        axes.text(left, row - 0.36, f"ELBO, {in_digits(total, error)} below", ha="left", va="bottom", fontsize=8)
         for name, (label, color) in PARTS.items():
-            axes.barh(row, lengths[name], left=left, height=0.42, color=color, label=label)
-            _write(axes, in_digits(*gaps[name]), (left + lengths[name] / 2, row), lengths[name] / longest)
-            left += lengths[name]
+            length = max(gaps[name][0], 0.0)
+            axes.barh(row, length, left=left, height=0.42, color=color, label=label)
+            _write(axes, in_digits(*gaps[name]), left, length, row, longest)
+            left += length
+        axes.errorbar(starts[row], row - 0.28, xerr=error, color="0.2", linewidth=1, capsize=3)
     axes.axvline(0, color="0.3", linewidth=1)
-    axes.annotate("log p(x)", (0, -0.42), xytext=(-3, 0), textcoords="offset points", ha="right", va="bottom", fontsize=8)
+    axes.text(0, 1.0, "log p(x)", ha="right", va="bottom", fontsize=8, transform=axes.get_xaxis_transform())
     axes.set_yticks(range(len(rows)), list(rows))
-    axes.set(
-        xlim=(-1.08 * longest, 0.02 * longest), ylim=(len(rows) - 0.6, -0.8), xlabel="nats below log p(x), mean over the data"
-    )
+    axes.set(xlim=(-1.05 * longest, 0.0), ylim=(len(rows) - 0.4, -0.6), xlabel="nats below log p(x), in the mean over the data")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
 
-def _write(axes: "Axes", text: str, place: tuple[float, float], share: float) -> None:
-    """The number of a part, within its bar where it is long enough, else below it."""
-    is_within = share > 0.2
-    down = 0.0 if is_within else 0.33
-    color = "white" if is_within else "0.15"
-    axes.text(place[0], place[1] + down, text, ha="center", va="center", fontsize=8, color=color)
+def _write(axes: "Axes", text: str, left: float, length: float, row: int, longest: float) -> None:
+    """The number of a part: within its bar where that is long enough, else below its right end."""
+    if length > 0.25 * longest:
+        axes.text(left + 0.5 * length, row, text, ha="center", va="center", fontsize=8, color="white")
+    else:
+        axes.text(left + length, row + 0.25, text, ha="right", va="top", fontsize=8)
 
 
 def _unique(axes: "Axes") -> tuple[list[object], list[str]]:

@@ -1,8 +1,8 @@
 """What each entry of the latent carries: KL( q(z_j|x) || p(z_j) ) in the mean over the data, the largest first.
 
-An entry is active where its posterior mean varies over the data by more than 0.01 (Burda et al. 2016, arXiv 1509.00519). Where the
-KL is no sum over the entries (a flow, a sphere, a point mass), the variance of the posterior means over that of the prior is drawn.
-Of a hierarchy each group of latents has a block of its own.
+An entry is active where the variance of its posterior mean over the data exceeds 0.01 (Burda et al. 2016, arXiv 1509.00519).
+Where the KL is no sum over the entries (a flow, a sphere, a point mass), the variance of the posterior means over that of the
+prior is drawn. Of a hierarchy each group of latents has a block of its own.
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 NAMED = 64
 """Bars that have the number of their entry below them."""
 
-IN_USE, SILENT = PALETTE[0], "0.72"
+LEAST = 0.05
+"""The height of the axes at least: what is less looks like nothing, and is."""
+
+KINDS = (
+    (True, PALETTE[0], f"active: its posterior mean has a variance above {ACTIVE:g}"),
+    (False, "0.72", "not active"),
+)
 
 
 def kl_figure(run: "Run | View") -> "Figure":
@@ -46,7 +52,7 @@ def kl_figure(run: "Run | View") -> "Figure":
     carried[ranking.dimensions] = ranking.carried
     groups = [np.arange(start, end) for start, end in _groups(view)]
     with style() as mpl:
-        figure = mpl.figure.Figure(figsize=(min(max(4.2, 0.16 * view.latents + 1.2), 9.5), 2.9), layout="constrained")
+        figure = mpl.figure.Figure(figsize=(min(max(4.4, 0.16 * view.latents + 1.2), 9.5), 3.0), layout="constrained")
         axes = figure.add_subplot()
         _draw(axes, [group[np.argsort(-carried[group], kind="stable")] for group in groups], carried, view.is_active)
         if ranking.measure == "kl_nats":
@@ -56,7 +62,10 @@ def kl_figure(run: "Run | View") -> "Figure":
             axes.set(ylabel="variance of posterior means,\nin prior variances")
             total = ""
         active, count = int(view.is_active.sum()), view.latents
-        axes.set_title(f"{total}{active} of {count} active: the posterior mean varies over the data by more than {ACTIVE:g}")
+        axes.set_title(f"{total}{active} of {count} entries active")
+        handles, labels = axes.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True))
+        figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=2, fontsize=8)
         return figure
 
 
@@ -75,20 +84,18 @@ def _draw(axes: "Axes", groups: list[NDArray[np.int64]], carried: NDArray[np.flo
     start, ticks, names = 0, [], []
     for number, entries in enumerate(groups, 1):
         places = start + np.arange(len(entries))
-        for active, color, label in ((True, IN_USE, "active"), (False, SILENT, "not active")):
+        for active, color, label in KINDS:
             those = is_active[entries] == active
             if those.any():
                 axes.bar(places[those], carried[entries][those], width=0.82, color=color, label=label)
         if len(groups) > 1:
-            said = f"$z_{{{number}}}$: {carried[entries].sum():.2g}"
+            said = f"$z_{{{number}}}$: {carried[entries].sum():.2f}"
             axes.text(places.mean(), 1.0, said, ha="center", va="top", fontsize=8, transform=axes.get_xaxis_transform())
         ticks += places.tolist()
         names += [str(entry - entries.min()) for entry in entries]
-        start += len(entries) + (1 if len(groups) > 1 else 0)
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    axes.legend(list(handles.values()), list(handles), loc="upper right", bbox_to_anchor=(1, 0.93) if len(groups) > 1 else None)
+        start += len(entries) + (2 if len(groups) > 1 else 0)
     axes.set_xlim(-0.8, max(ticks) + 0.8)
-    axes.set_ylim(0, max(1.18 * carried.max(initial=0), 1e-3))
+    axes.set_ylim(0, max(1.15 * float(np.nan_to_num(carried).max(initial=0)), LEAST))
     if len(ticks) <= NAMED:
         axes.set_xticks(ticks, names, fontsize=8 if len(ticks) <= 32 else 6)
         axes.tick_params(axis="x", length=0)

@@ -1,4 +1,4 @@
-"""How the dots of a map are told apart by label: eight colors, then the same with another mark, and the name beside each cloud."""
+"""How the dots of a map are told apart by label: seven colors, then the same with another mark, and a name in each cloud."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,13 @@ from amortized.report.view import View
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MARKS = "o^s"
-CLASSES = len(MARKS) * len(PALETTE)
+COLORS, MARKS = PALETTE[:7], "o^s"
+CLASSES = len(MARKS) * len(COLORS)
 """Classes that are told apart; of more, those with the fewest data are drawn as one."""
 
 OTHERS = "0.6"
+APART = 0.05
+"""Of the axes' width, between the names of two classes: those that are closer are not written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +52,21 @@ class Coloring:
             those = places[self.codes == code]
             if not len(those):
                 continue
-            color = OTHERS if code < 0 else PALETTE[code % len(PALETTE)]
-            mark = "o" if code < 0 else MARKS[code // len(PALETTE)]
+            color = OTHERS if code < 0 else COLORS[code % len(COLORS)]
+            mark = "o" if code < 0 else MARKS[code // len(COLORS)]
             label = "other classes" if code < 0 else self.names[code]
             axes.scatter(*those.T, s=size, color=color, marker=mark, alpha=0.75, linewidth=0, label=label, rasterized=True)
-        for code, name in enumerate(self.names if named else ()):
-            if (self.codes == code).any():
-                _write(axes, name, np.median(places[self.codes == code], axis=0), PALETTE[code % len(PALETTE)])
+        if named:
+            self._write_names(axes, places)
+
+    def _write_names(self, axes: "Axes", places: NDArray[Any]) -> None:
+        codes = [code for code in range(len(self.names)) if (self.codes == code).any()]
+        middles = np.array([np.median(places[self.codes == code], axis=0) for code in codes])
+        low, high = axes.get_xlim()
+        for row, (code, place) in enumerate(zip(codes, middles, strict=True)):
+            others = np.delete(middles, row, axis=0)
+            if not (np.linalg.norm(others - place, axis=1) < APART * (high - low)).any():
+                _write(axes, self.names[code], place)
 
 
 def color_by(view: View) -> Coloring | None:
@@ -92,8 +102,19 @@ def _short(name: str) -> str:
     return name if len(name) <= 18 else name[:17] + "…"
 
 
-def _write(axes: "Axes", name: str, place: NDArray[Any], color: str) -> None:
+def _write(axes: "Axes", name: str, place: NDArray[Any]) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2.5, foreground="white")]
-    axes.text(*place, name, fontsize=9, fontweight="bold", color="0.1", ha="center", va="center", path_effects=halo, zorder=5)
+    axes.text(
+        float(place[0]),
+        float(place[1]),
+        name,
+        fontsize=9,
+        fontweight="bold",
+        color="0.1",
+        ha="center",
+        va="center",
+        path_effects=halo,
+        zorder=5,
+    )

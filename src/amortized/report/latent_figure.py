@@ -1,7 +1,7 @@
 """Where the data lie in the latent space: the aggregate posterior q(z) = E_x[ q(z|x) ] against the prior p(z).
 
 On the left the map of the encoded data, a dot at the center of each posterior, colored by label, before draws from the prior. On
-the right one draw from each posterior against the draws from the prior: these two are what the rate makes alike, while centers
+the right as many draws from the posteriors against those from the prior: these two are what the rate makes alike, while centers
 alone are too narrow. Latents of more than two entries are seen in the plane of the two principal components of the centers.
 """
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amortized.distributions import center
 from amortized.errors import InputError, nearest
 from amortized.models.model import evaluating
 from amortized.report.densities import contours, curve
@@ -31,8 +30,8 @@ PRIOR = "0.78"
 ELLIPSES = 12
 """Posteriors whose ellipse is drawn."""
 
-REACH = 0.999
-"""The axes hold this share of the data and of the prior's draws on each side."""
+REACH = 0.9995
+"""The axes hold this share of the data and of all draws on each side."""
 
 
 def latent_figure(run: "Run | View", *, method: Method = "plane") -> "Figure":
@@ -61,11 +60,13 @@ def latent_figure(run: "Run | View", *, method: Method = "plane") -> "Figure":
 
 
 def posterior_draws(view: View) -> NDArray[np.float32]:
-    """(N, D) a draw from the posterior of each datum; its center where the posterior is a point mass."""
+    """(M, D) draws from the posteriors, as many of each datum: one of a point mass, else about as many as of the prior."""
+    each = max(1, round(len(view.prior_draws) / len(view.batch))) if "bound" in view.model.offers else 1
     drawn = []
     with evaluating(view.model, view.seed, "aggregate"):
         for piece in chunks(view.batch, view.model):
-            drawn.append(view.model.posterior(piece).sample().flatten(1).cpu())
+            z = view.model.posterior(piece).sample(torch.Size((each,)))
+            drawn.append(z.reshape(each * len(piece), -1).cpu())
     return torch.cat(drawn).numpy()
 
 
@@ -74,18 +75,17 @@ def _plane(mpl: Any, view: View, coloring: Coloring | None) -> "Figure":
     centers, prior, drawn = (plane.project(z) for z in (view.z, view.prior_draws, posterior_draws(view)))
     figure = mpl.figure.Figure(figsize=(8.6 if coloring else 7.4, 3.7), layout="constrained")
     first, second = figure.subplots(1, 2, sharex=True, sharey=True)
+    _limit(first, np.concatenate((centers, prior, drawn)))
     _scatter(first, centers, prior, coloring)
-    if plane.kind == "latent" and view.spread is not None:
+    if plane.kind == "latent" and view.spread is not None and (view.spread > 0).all():
         _ellipses(first, centers, view.spread)
     first.set_title(f"encoded data, {len(centers):,} centers of q(z|x)")
-    second.set_title("aggregate posterior against prior")
-    contours(second, prior, "0.5", "prior p(z)", filled=True)
-    contours(second, drawn, PALETTE[0], "aggregate posterior, draws from q(z|x)")
-    second.legend(loc="upper right", fontsize=7)
+    second.set_title("aggregate posterior (lines) against prior (grey):\nwhat holds 50% and 95% of the draws")
+    contours(second, prior, "0.5", filled=True)
+    contours(second, drawn, PALETTE[0])
     names = ["$z_1$", "$z_2$"] if plane.kind == "latent" else _shares(view)
     for axes in (first, second):
         axes.set(xlabel=names[0], ylabel=names[1], aspect="equal")
-    _limit(first, np.concatenate((centers, prior, drawn)))
     _legend(figure, first, coloring)
     return figure
 
@@ -96,7 +96,7 @@ def _line(mpl: Any, view: View, coloring: Coloring | None) -> "Figure":
     figure = mpl.figure.Figure(figsize=(6.4, 3.8 if coloring else 2.8), layout="constrained")
     rows = figure.subplots(2 if coloring else 1, 1, sharex=True, squeeze=False)[:, 0]
     curve(rows[0], prior, "0.5", "prior p(z)", filled=True)
-    curve(rows[0], drawn, PALETTE[0], "aggregate posterior, draws from q(z|x)")
+    curve(rows[0], drawn, PALETTE[0], "aggregate posterior: draws from q(z|x)")
     rows[0].set(ylabel="density", ylim=(0, None), title="aggregate posterior against prior")
     rows[0].legend(loc="upper right", fontsize=7)
     if coloring is not None:
@@ -128,6 +128,7 @@ def _embedded(mpl: Any, view: View, coloring: Coloring | None) -> "Figure":
     places = np.asarray(UMAP(random_state=view.seed, n_jobs=1).fit_transform(np.concatenate((z, prior))))
     figure = mpl.figure.Figure(figsize=(5.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
+    _limit(axes, places)
     _scatter(axes, places[: len(z)], places[len(z) :], coloring)
     axes.set(xticks=[], yticks=[], title=f"encoded data and draws from the prior, {len(z):,} data, by UMAP")
     _legend(figure, axes, coloring)
@@ -168,7 +169,7 @@ def _shares(view: View) -> list[str]:
 def _limit(axes: "Axes", places: NDArray[Any]) -> None:
     places = places[np.isfinite(places).all(1)]
     low, high = (np.quantile(places, share, axis=0) for share in (1 - REACH, REACH))
-    middle, reach = (low + high) / 2, 0.55 * float((high - low).max()) + 1e-6
+    middle, reach = (low + high) / 2, 0.57 * float((high - low).max()) + 1e-6
     axes.set_xlim(middle[0] - reach, middle[0] + reach)
     axes.set_ylim(middle[1] - reach, middle[1] + reach)
 

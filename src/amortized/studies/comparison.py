@@ -21,6 +21,7 @@ from amortized.errors import InputError
 from amortized.evaluation import Evidence
 from amortized.evaluation.records import standard_error
 from amortized.reading import read
+from amortized.showing import Table, Tabled
 
 if TYPE_CHECKING:
     from amortized.runs import Run
@@ -62,7 +63,7 @@ class Compared:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Tabled):
     """Runs side by side.
 
     Attributes:
@@ -106,17 +107,29 @@ class Comparison:
 
     def __str__(self) -> str:
         """A table, a row for each run, and under it the difference from the first."""
+        columns, lines = self._lines()
+        width = max(len(name) for name, *_ in lines) + 2
+        rows = [f"{name:<{width}}" + "".join(cell.rjust(24) for cell in cells) for name, *cells in lines]
+        return "\n".join(["".rjust(width) + "".join(f"{column:>24}" for column in columns), *rows, *self.notes])
+
+    def tables(self) -> list[Table]:
+        """One table, as `str` gives it."""
+        columns, lines = self._lines()
+        head = f"Comparison: {self.runs[0].split} split, in the mean over the data, with standard errors"
+        return [Table(head, ("", *columns), lines, self.notes, right=range(1, len(columns) + 1))]
+
+    def _lines(self) -> tuple[list[str], list[list[str]]]:
+        """The metrics that a run has, and a line for each run and each difference, its name first."""
         columns = [metric for metric in COMPARED if any(metric in values_of(each.evidence) for each in self.runs)]
-        width = max(len(each.name) for each in self.runs) + 2
-        lines = [" " * width + "".join(f"{column:>24}" for column in columns)]
+        lines = []
         for each in self.runs:
             values = values_of(each.evidence)
             cells = [(float(values[name].mean()), standard_error(values[name])) if name in values else None for name in columns]
-            lines.append(f"{each.name:<{width}}" + "".join(map(_cell, cells)))
+            lines.append([each.name, *map(_cell, cells)])
             if each is not self.runs[0]:
                 cells = [(d.value, d.stderr) if (d := each.differences.get(name)) else None for name in columns]
-                lines.append(f"{'  difference':<{width}}" + "".join(_cell(cell, signed=True) for cell in cells))
-        return "\n".join([*lines, *self.notes])
+                lines.append(["  difference", *(_cell(cell, signed=True) for cell in cells)])
+        return columns, lines
 
 
 def compare(
@@ -203,9 +216,9 @@ def _names(runs: "Sequence[Run]") -> list[str]:
 
 def _cell(value: tuple[float, float] | None, *, signed: bool = False) -> str:
     if value is None:
-        return " " * 24
+        return ""
     mean, error = value
-    return f"{mean:{'+' if signed else ''}.3f} ± {error:.3f}".rjust(24)
+    return f"{mean:{'+' if signed else ''}.3f} ± {error:.3f}"
 
 
 class _Quiet:

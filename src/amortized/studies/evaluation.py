@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from amortized.errors import InputError, nearest
 from amortized.evaluation import Evidence, Finding, Metric
 from amortized.evaluation.importance import check_samples
-from amortized.evaluation.records import as_text
+from amortized.evaluation.records import as_table, as_text
 from amortized.processes import is_first, world
 from amortized.reading import Reading, read
+from amortized.showing import Table, Tabled
 from amortized.studies.analyses import make_steps
 from amortized.studies.budget import TOO_SMALL, Advance, Budget, Done, Step, carry_out, to_seconds
 from amortized.studies.keeping import Keeper, identify
@@ -34,7 +35,7 @@ class Show(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(Tabled):
     """What the analyses of a run found.
 
     Attributes:
@@ -87,6 +88,14 @@ class Evaluation:
         for name, done in self.done.items():
             parts.append(as_text(heading(self.titles[name], done), done.finding.metrics, done.finding.notes))
         return "\n\n".join([*parts, "\n".join(f"{name}: left out; {reason}" for name, reason in self.left_out.items())]).rstrip()
+
+    def tables(self) -> list[Table]:
+        """A table for each step, and what was left out."""
+        whole = Table(f"Evaluation: {self.split} split, {self.data:,} data, {self.seconds:.1f} s")
+        steps = self.done.items()
+        made = [as_table(heading(self.titles[name], done), done.finding.metrics, done.finding.notes) for name, done in steps]
+        rest = [Table("Left out", rows=list(self.left_out.items()), right=())] if self.left_out else []
+        return [whole, *made, *rest]
 
 
 def heading(title: str, done: Done) -> str:

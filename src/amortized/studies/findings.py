@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from amortized.evaluation import Finding, Metric
-from amortized.evaluation.records import standard_error
+from amortized.evaluation.records import Found, standard_error
 
 CLEAR = 3.0
 """Standard errors from which on a difference is named."""
@@ -16,7 +16,7 @@ LEAST = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Together:
+class Together(Found):
     """Several findings as one.
 
     Attributes:
@@ -39,7 +39,7 @@ class Together:
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class Agreement(Found):
     """Annealed beside plain importance sampling, of the same data.
 
     Attributes:

@@ -27,13 +27,14 @@ import torch
 from torch import Tensor
 
 from amortized.evaluation import Calibration, Evidence, Finding, Metric
+from amortized.evaluation.records import Found
 from amortized.files import write_atomically
 from amortized.folder import write_json
 from amortized.processes import world
 from amortized.studies.budget import Done, Size
 from amortized.studies.findings import Together
 
-REBUILT: Mapping[str, Callable[..., Finding]] = {"evidence": Evidence, "calibration": Calibration}
+REBUILT: Mapping[str, type[Evidence | Calibration]] = {"evidence": Evidence, "calibration": Calibration}
 """The findings that are read as what they were: others need the evidence of each datum, and a picture the ranks."""
 
 EVERY = 10.0
@@ -41,7 +42,7 @@ EVERY = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class Kept(Found):
     """A finding as it is read from the run folder.
 
     Attributes:

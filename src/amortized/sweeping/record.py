@@ -6,6 +6,8 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from amortized.showing import Table, Tabled
+
 METRICS = (
     "rate_nats",
     "distortion_nats",
@@ -37,7 +39,7 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Tabled):
     """The points of a sweep that are finished.
 
     Attributes:
@@ -79,13 +81,18 @@ class Sweep:
 
     def __str__(self) -> str:
         """The points as a table."""
-        hidden = ("name", "stderr_nats")
-        names = [name for name in columns(self.rows) if not name.endswith(hidden)]
-        lines = [names, *([_cell(row.get(name, "")) for name in names] for row in self.rows)]
+        (table,) = self.tables()
+        lines = [table.columns, *table.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        head = f"{self.split} split, {self.samples:,} posterior samples each"
         rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-        return "\n".join([head, *rows, *self.notes])
+        return "\n".join([table.head, *rows, *self.notes])
+
+    def tables(self) -> list[Table]:
+        """The points, without their names and errors."""
+        names = [name for name in columns(self.rows) if not name.endswith(("name", "stderr_nats"))]
+        rows = [[_cell(row.get(name, "")) for name in names] for row in self.rows]
+        head = f"{self.split} split, {self.samples:,} posterior samples each"
+        return [Table(head, names, rows, self.notes, right=range(len(names)))]
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

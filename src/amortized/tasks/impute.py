@@ -28,6 +28,7 @@ from torch.distributions import Categorical, Distribution, Independent
 from amortized.distributions import center
 from amortized.errors import InputError
 from amortized.models.model import Model, evaluating
+from amortized.showing import Table, Tabled
 from amortized.tasks.holes import with_mask
 from amortized.tasks.running import check_count, chunks, rows_at_once
 from amortized.terms import Batch, Terms
@@ -41,7 +42,7 @@ LEAST = -1e300
 
 
 @dataclass(frozen=True, eq=False)
-class Imputation:
+class Imputation(Tabled):
     """N data with their holes filled, as arrays.
 
     Attributes:
@@ -77,6 +78,18 @@ class Imputation:
             f"The importance weights of {few:,} of {len(known):,} data are worth fewer than {FEW} of {self.samples:,} samples;"
             " take more samples, or fit the model on data with holes like these."
         ]
+
+    def tables(self) -> list[Table]:
+        """How much was imputed, and what the samples are worth."""
+        n, missing = len(self.observed), int((~self.observed).sum())
+        rows = [
+            ("data", f"{n:,}, of which {int((~self.observed.reshape(n, -1)).any(1).sum()):,} have holes"),
+            ("entries imputed", f"{missing:,} of {self.observed.size:,}"),
+            ("x", f"{self.x.shape}" + ("" if self.x.ndim == self.observed.ndim else f", {len(self.x):,} draws")),
+        ]
+        if self.effective_samples is not None and not np.isnan(self.effective_samples).all():
+            rows.append(("effective samples", f"{np.nanmedian(self.effective_samples):,.1f} of {self.samples:,}, in the median"))
+        return [Table("Imputation", rows=rows, notes=self.notes, right=())]
 
 
 def impute(

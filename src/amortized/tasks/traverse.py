@@ -24,6 +24,7 @@ from amortized.distributions import center, in_support, representative
 from amortized.distributions.chain import Chain
 from amortized.errors import InputError, nearest
 from amortized.models.model import Model, evaluating
+from amortized.showing import Table, Tabled
 from amortized.tasks.running import chunks
 from amortized.terms import Batch, Latent, Terms
 
@@ -31,9 +32,12 @@ Start = Literal["data", "prior"]
 PRIOR_DRAWS = 10_000
 """Draws from which the moments of a prior are taken where they are not known."""
 
+LISTED = 20
+"""Dimensions that are shown in a table."""
+
 
 @dataclass(frozen=True, eq=False)
-class Ranking:
+class Ranking(Tabled):
     """D latent dimensions by what they carry, as arrays.
 
     Attributes:
@@ -50,9 +54,17 @@ class Ranking:
         """The first of them; all where None is given."""
         return replace(self, dimensions=self.dimensions[:count], carried=self.carried[:count])
 
+    def tables(self) -> list[Table]:
+        """The dimensions that carry most."""
+        name = "KL, nats" if self.measure == "kl_nats" else "variance of means, in prior variances"
+        pairs = list(zip(self.dimensions.tolist(), self.carried.tolist(), strict=True))
+        rows = [(str(dimension), f"{carried:.4f}") for dimension, carried in pairs[:LISTED]]
+        notes = [f"{len(pairs) - LISTED} more carry less."] if len(pairs) > LISTED else []
+        return [Table("Latent dimensions by what they carry", ("dimension", name), rows, notes, right=(0, 1))]
+
 
 @dataclass(frozen=True, eq=False)
-class Traversal:
+class Traversal(Tabled):
     """N data, with D latent dimensions at S values each, as arrays.
 
     Attributes:
@@ -64,6 +76,14 @@ class Traversal:
     x: NDArray[Any]
     z: NDArray[Any]
     ranking: Ranking
+
+    def tables(self) -> list[Table]:
+        """What was moved, and how far."""
+        n, dimensions, steps = self.z.shape
+        ends = zip(self.ranking.dimensions.tolist(), self.z.min((0, 2)).tolist(), self.z.max((0, 2)).tolist(), strict=True)
+        rows = [(str(dimension), f"{low:.3f}", f"{high:.3f}") for dimension, low, high in ends][:LISTED]
+        head = f"Traversal: {n} data, {dimensions} dimensions, {steps} values each; x has shape {self.x.shape}"
+        return [Table(head, ("dimension", "from", "to"), rows, right=(0, 1, 2)), *self.ranking.tables()]
 
 
 def rank_dimensions(model: Model, batches: Batch | Tensor | Iterable[Batch | Tensor], *, seed: int = 0) -> Ranking:
