@@ -8,7 +8,7 @@ import pytest
 import amortized as am
 from amortized import likelihoods, networks, posteriors, priors, processes
 from amortized.cli import main
-from amortized.report import closing, page, write_report
+from amortized.report import closing, page, sections, write_report
 from amortized.report.comparing import differences, names_of
 from amortized.report.measuring import WANTED, measure
 from amortized.report.page import is_finished
@@ -16,6 +16,15 @@ from amortized.report.view import View
 
 SHORT = 0.5
 """Seconds of a page whose evaluation is not what is tested."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse():
+    """Small pictures of few data, which are drawn quickly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sections, "DPI", 30)
+        patch.setattr(page, "DATA", 120)
+        yield
 
 
 @pytest.fixture(scope="module")
