@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 import amortized as am
@@ -183,12 +185,13 @@ def test_an_honest_fit_of_digits_gives_no_false_alarm(tmp_path):
 
 
 def test_a_collapsed_fit_is_said_to_be_so():
-    run = am.fit("digits", objective="beta", epochs=5, quiet=True, **{"objective.beta": 100})
+    heavy: dict[str, Any] = {"objective.beta": 100}
+    run = am.fit("digits", objective="beta", epochs=5, quiet=True, **heavy)
     found = warnings_of(run, metrics_of(run))
     assert "collapse" in found[0].title
 
 
 def test_a_fit_that_learns_by_heart_is_said_to_be_so():
-    few = {"data.splits": (0.08, 0.46, 0.46), "training.patience": None, "training.validate_every": 20}
+    few: dict[str, Any] = {"data.splits": (0.08, 0.46, 0.46), "training.patience": None, "training.validate_every": 20}
     run = am.fit("digits", epochs=300, lr=3e-3, quiet=True, **few)
     assert "Over-fitting" in titles(warnings_of(run, metrics_of(run)))
