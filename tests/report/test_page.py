@@ -51,7 +51,7 @@ def fitted(folder, data: Any = "digits", **options):
 
 def test_the_parts_stand_in_their_order_and_warnings_first(text):
     order = ["warnings", "what", "evidence", "learning", "latents", "data", "traversals", "paths", "aggregate", "neighbors"]
-    order += ["gaps", "calibration", "missing", "recipe"]
+    order += ["worst", "gaps", "calibration", "missing", "recipe"]
     found = re.findall(r'<section id="([\w-]+)"', text)
     assert [name for name in found if name in order] == order
     assert found[0] == "warnings"

@@ -43,8 +43,9 @@ def entry_names(spec: Spec) -> list[str]:
 
 
 def short(name: str, most: int = LONGEST_NAME) -> str:
-    """A name that fits above a panel."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """A name that fits above a panel, without its middle where it is too long."""
+    tail = (most - 1) // 3
+    return name if len(name) <= most else f"{name[: most - 1 - tail].rstrip()}…{name[len(name) - tail :].lstrip()}"
 
 
 def spreads(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,6 +84,12 @@ def sites(view: View, n: int) -> NDArray[np.int64]:
     """The rows of n of the data shown, drawn at random, in their order."""
     rng = np.random.default_rng(view.seed)
     return np.sort(rng.permutation(len(view.batch))[:n])
+
+
+def name_of(view: View, site: int) -> str:
+    """What a datum is called in a figure: its index, and its label where it has one."""
+    index = site if view.batch.index is None else int(view.batch.index[site])
+    return f"{index}" if view.labels is None else f"{index} ({short(view.label_name(int(view.labels[site])), 10)})"
 
 
 def check_positive(n: int | None) -> None:

@@ -13,11 +13,10 @@ from amortized import tasks
 from amortized.distributions import in_support, representative
 from amortized.errors import InputError
 from amortized.models.model import evaluating
-from amortized.report.entries import check_positive, is_image
+from amortized.report.entries import check_positive, is_image, name_of
 from amortized.report.lines import line_figure
 from amortized.report.style import style
-from amortized.report.tiles import Block, fitting_columns, tile_figure
-from amortized.report.traversal_figure import name_of
+from amortized.report.tiles import Block, Scale, fitting_columns, tile_figure
 from amortized.report.view import View
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ PAIRS, PANELS = 5, 7
 STEPS, LEAST = 8, 4
 POINTS = 31
 """Of a line."""
+
+TWO_LINES = 24
+"""Pixels that two lines of a name take."""
 
 
 def interpolation_figure(run: "Run | View", n: int | None = None) -> "Figure":
@@ -52,7 +54,7 @@ def interpolation_figure(run: "Run | View", n: int | None = None) -> "Figure":
     steps = max(LEAST, min(STEPS, fitting_columns(view.spec.event_shape, name=16) - 2)) if of_images else POINTS
     begin, end = (view.batch.rows(torch.as_tensor(rows, device=view.batch.x.device)) for rows in (first, second))
     made = tasks.interpolate(view.model, begin, end, steps=steps, path=path, seed=view.seed).numpy()
-    between = "\n" if of_images else " "
+    between = "\n" if of_images and Scale.of(view.spec.event_shape).tile[0] >= TWO_LINES else " "
     names = [f"{name_of(view, a)}{between}to {name_of(view, b)}" for a, b in zip(first, second, strict=True)]
     line = "straight lines" if path == "linear" else "arcs"
     title = f"Paths between data, {line} in the latent space, decoded"

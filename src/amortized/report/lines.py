@@ -52,7 +52,9 @@ def line_figure(
     grey = [column for column in foremost(changes, COLORED + GREY) if column not in colored]
     names, handles = entry_names(view.spec), []
     note = f"In color the {len(colored)} of {len(changes):,} columns that change most; the others are grey" if grey else ""
-    note += f", {len(changes) - len(grey) - len(colored):,} of them left out." if len(changes) > COLORED + GREY else "." * bool(grey)
+    note += (
+        f", {len(changes) - len(grey) - len(colored):,} of them left out." if len(changes) > COLORED + GREY else "." * bool(grey)
+    )
     y = "SDs of the data"
     figure, axes = panel_figure(mpl, len(paths) + 1, title=title, note=note, x=label, y=y)
     for panel, (ax, path) in enumerate(zip(axes, paths, strict=False)):

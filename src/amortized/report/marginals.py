@@ -53,10 +53,9 @@ def marginals(run: "Run | View") -> Marginals:
 
 def compare_columns(data: Array, samples: Array) -> Marginals:
     """Compare the columns of data (N, D) with those of samples (M, D); NaN is a missing entry."""
-    sides = [(means(x), variances(x), share_of_zeros(x)) for x in (data, samples)]
-    both = [value for pair in zip(*sides, strict=True) for value in pair]
+    (mean, variance, zeros), of_samples = [(means(x), variances(x), share_of_zeros(x)) for x in (data, samples)]
     distance = [largest_difference(a, b) for a, b in zip(data.T, samples.T, strict=True)]
-    return Marginals(*both, np.array(distance))
+    return Marginals(mean, of_samples[0], variance, of_samples[1], zeros, of_samples[2], np.array(distance))
 
 
 def share_of_zeros(x: Array) -> Array:

@@ -36,6 +36,9 @@ JITTER = 0.25
 HEAVY = 8
 """Times the mean beyond which the largest values make a tail heavy, to be shown on a logarithmic scale."""
 
+LEAST_MEAN = 0.5
+"""That is taken for the mean of rarer counts, among which a few ones or twos are no tail."""
+
 DATA, SAMPLES = "0.35", PALETTE[1]
 
 
@@ -124,7 +127,7 @@ def _draw_histograms(ax: Any, data: NDArray[np.float64], samples: NDArray[np.flo
     if not np.allclose(widths, widths[0]):
         ax.set_xscale("symlog", linthresh=10)
         ax.set_yscale("log")
-    elif edges[-1] > 0 and edges[0] >= -0.5 and data.max() > HEAVY * max(data.mean(), 1e-9) and widths[0] == 1:
+    elif widths[0] == 1 and data.min() >= 0 and data.max() > HEAVY * max(data.mean(), LEAST_MEAN):
         ax.set_yscale("log")
     if ax.get_yscale() == "log":
         ax.text(0.98, 0.97, "log scale", ha="right", va="top", fontsize=6.5, color="0.4", transform=ax.transAxes)
@@ -142,7 +145,9 @@ def _nothing() -> Any:
 
 def _draw_pair(ax: Any, data: NDArray[np.float64], samples: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(0)
-    is_whole = [bool((column[~np.isnan(column)] % 1 == 0).all() and np.nanmax(column) - np.nanmin(column) < WHOLE) for column in data.T]
+    is_whole = [
+        bool((column[~np.isnan(column)] % 1 == 0).all() and np.nanmax(column) - np.nanmin(column) < WHOLE) for column in data.T
+    ]
     for values, color in ((data[:POINTS], DATA), (samples[:POINTS], SAMPLES)):
         values = values + is_whole * rng.uniform(-JITTER, JITTER, values.shape)
         ax.plot(*values.T, ".", color=color, markersize=3, alpha=0.5, markeredgewidth=0)
@@ -150,8 +155,19 @@ def _draw_pair(ax: Any, data: NDArray[np.float64], samples: NDArray[np.float64])
     for axis, values, drawn in zip("xy", known.T, samples.T, strict=True):
         low, high = _span(values, drawn[np.isfinite(drawn)]) if len(values) else (0.0, 1.0)
         room = 0.05 * (high - low) or 0.5
-        getattr(ax, f"set_{axis}lim")(low - room, high + room)
-    ax.locator_params(nbins=4)
+        if _is_heavy(values):
+            getattr(ax, f"set_{axis}scale")("symlog", linthresh=1)
+            getattr(ax, f"set_{axis}lim")(-0.5, high + room)
+        else:
+            getattr(ax, f"set_{axis}lim")(low - room, high + room)
+            ax.locator_params(axis=axis, nbins=4)
+
+
+def _is_heavy(values: NDArray[np.float64]) -> bool:
+    """Whether values are counts of which a few are much larger than the others."""
+    if not len(values) or values.min() < 0 or (values % 1 != 0).any():
+        return False
+    return bool(values.max() > WHOLE and values.max() > HEAVY * values.mean())
 
 
 def _clouds(mpl: Any, view: View, data: NDArray[Any], samples: NDArray[Any], found: Marginals) -> "Figure":
@@ -159,7 +175,9 @@ def _clouds(mpl: Any, view: View, data: NDArray[Any], samples: NDArray[Any], fou
     title = f"{data.shape[1]:,} columns of the {view.split} split beside samples, a point for each"
     draws = [_draw_means, _draw_totals] if is_binary else [_draw_means, _draw_variances, _draw_zeros, _draw_totals]
     note = _words(data, found, is_binary)
-    figure, axes = panel_figure(mpl, len(draws), columns=2, height=262, title=title, note=note, handles=_handles(), left=52, bottom=38)
+    figure, axes = panel_figure(
+        mpl, len(draws), columns=2, height=262, title=title, note=note, handles=_handles(), left=52, bottom=38
+    )
     for ax, draw in zip(axes, draws, strict=True):
         draw(ax, data, samples, found)
     return figure

@@ -5,9 +5,9 @@ With d_1 and d_2 the distances of a point to its nearest and second nearest trai
     nearer    P( d_1(sample) < d_1(new datum) ), a tie counted half: 1/2 for samples that are as far as new data are
     copies    the share of samples whose ratio d_1 / d_2 is among the lowest 1% that new data have
 
-A copy lies much nearer to one training datum than to all others, so its ratio is near 0. Samples that are smoother than data, or of
-the common kinds only, are nearer to all of them, which the ratio does not take for copying: it knows the density where it looks
-(the ratio is that of Lowe 2004, as Carlini et al. 2023 (arXiv 2301.13188) use it on samples).
+A copy lies much nearer to one training datum than to all others, so its ratio is near 0. Samples that are smoother than data, or
+of the common kinds only, are nearer to all of them, which the ratio does not take for copying: it is in units of how dense the
+training data are there (the ratio by which Lowe 2004 tells matches from chance).
 """
 
 import math
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from amortized.errors import InputError
 from amortized.evaluation.two_samples import share_nearer
-from amortized.report.entries import flat, is_image, means, spreads
+from amortized.report.entries import is_image
 from amortized.report.view import View
 from amortized.terms import Batch
 
@@ -40,6 +40,9 @@ PRODUCTS = 4 * 10**10
 ROWS = 500
 """Queries at once."""
 
+FEWEST = 20
+"""New data and samples that are compared."""
+
 RARE = 0.01
 """The share of new data whose ratio counts as that of a copy."""
 
@@ -56,12 +59,13 @@ class Neighbors:
         nearest: (M, 2) the places among `training` of the nearest two of each sample.
         training: The training data that were looked through.
         distance: (M,) d_1 of the samples, in `unit`.
-        distance_of_data: (N,) that of new data; None where all data were trained on.
+        distance_of_data: (N,) that of new data; None where there are none, or too few.
         nearer: The share of samples that are nearer than new data, and its standard error; None likewise.
         copies: The share of samples with a ratio as low as the lowest 1% of new data; None likewise.
         copies_of_data: The share of new data with one, 1% but for ties; None likewise.
         whole: How many training data there are.
         unit: Of the distances.
+        why_unknown: Why there is no such comparison, where there is none.
     """
 
     samples: NDArray[Any]
@@ -74,6 +78,7 @@ class Neighbors:
     copies_of_data: float | None
     whole: int
     unit: str
+    why_unknown: str = ""
 
     @property
     def is_memorizing(self) -> bool:
@@ -88,7 +93,7 @@ class Neighbors:
     def sentence(self) -> str:
         """What this says of memorizing."""
         if self.nearer is None or self.copies is None:
-            return "All data were trained on, so there is nothing to compare with: whether samples are copies is not known."
+            return f"Whether samples are copies is not known: {self.why_unknown}."
         (share, error), said = self.nearer, f"{self.nearer[0]:.0%} of samples are nearer to training data than new data are"
         if self.is_memorizing:
             return (
@@ -98,15 +103,18 @@ class Neighbors:
         if abs(share - 0.5) <= max(CLEAR * error, SHORTFALL):
             return f"No sign of memorizing: {said}, where 50% are expected."
         if share > 0.5:
-            return f"{said}, but no more are copies of one ({self.copies:.1%}): samples vary less than data, and do not memorize."
+            return (
+                f"No sign of memorizing: {said}, where 50% are expected, but only {self.copies:.1%} are as close to a single one"
+                f" as {self.copies_of_data:.1%} of new data are; samples vary less than data."
+            )
         return f"No sign of memorizing: only {said}; samples are less like data than data themselves."
 
 
 def neighbors(run: "Run | View") -> Neighbors:
     """Find the training data that are nearest to samples, and to new data.
 
-    Distances are Euclidean, of a table's columns in units of their standard deviations, and over the entries that are observed,
-    as the root of the mean square times the number of entries.
+    Distances are Euclidean, of a table's columns in units of their standard deviations. An entry that one of two data lacks
+    counts with the mean squared difference of two training data, or those that lack most would be the nearest.
 
     Raises:
         InputError: The data are not there, or there are fewer than two of training.
@@ -117,20 +125,30 @@ def neighbors(run: "Run | View") -> Neighbors:
     training = view.train(max(2, min(TRAINING, PRODUCTS // (2 * queries * entries))))
     if len(training) < 2:
         raise InputError(f"neighbors are looked for among training data, and there are {len(training)}.")
-    whole = view.material.train_count
-    data, samples = flat(view.shown_x[:queries]), flat(view.draws[:queries])
-    points = flat(_seen(training))
+    points = _seen(training.x, training.observed)
+    data = _seen(view.batch.x[:queries], None if view.batch.observed is None else view.batch.observed[:queries])
     # What a datum lacks its sample lacks too, so that both are compared with the training data over as many entries.
-    samples = np.where(np.isnan(data), np.nan, samples)
-    middle = np.nan_to_num(means(points))
-    spread = np.ones(entries) if is_image(view.spec) else spreads(points)
-    scaled = [torch.from_numpy(((x - middle) / spread).astype(np.float32)) for x in (points, samples, data)]
-    first, nearest = nearest_two(scaled[1], scaled[0])
-    unit = "" if is_image(view.spec) else ", columns in standard deviations"
-    found = {"samples": view.draws[:queries], "nearest": nearest.numpy(), "training": training, "whole": whole, "unit": unit}
+    samples = torch.where(data.isnan(), torch.nan, torch.from_numpy(view.draws[:queries]).flatten(1).float())
+    unit = ""
+    if not is_image(view.spec):
+        unit = ", columns in standard deviations"
+        middle, spread = _moments(points)
+        points, samples, data = ((x - middle) / spread for x in (points, samples, data))
+    first, nearest = nearest_two(samples, points)
+    found = {
+        "samples": view.draws[:queries],
+        "nearest": nearest.numpy(),
+        "training": training,
+        "whole": view.material.train_count,
+        "unit": unit,
+    }
     known: dict[str, Any] = {"distance_of_data": None, "nearer": None, "copies": None, "copies_of_data": None}
-    if view.split not in ("train", "all"):
-        known = _compared(first, nearest_two(scaled[2], scaled[0])[0])
+    if view.split in ("train", "all"):
+        known["why_unknown"] = "all data were trained on"
+    elif queries < FEWEST:
+        known["why_unknown"] = f"there are {queries} new data to compare with, and a comparison needs {FEWEST}"
+    else:
+        known = _compared(first, nearest_two(data, points)[0])
     return Neighbors(**found, distance=first[:, 0].double().numpy(), **known)
 
 
@@ -138,34 +156,39 @@ def nearest_two(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """The nearest two of others.
 
     Args:
-        points: (N, D) float32, NaN where an entry is missing.
+        points: (N, D) float32, NaN where an entry is missing, which counts with the mean squared difference of two others.
         others: (M, D) likewise, of which there are at least two.
 
     Returns:
         Distances (N, 2), the nearest first, and the places of these among others, (N, 2).
     """
     distances, places = [], []
-    holes = bool(points.isnan().any()) or bool(others.isnan().any())
-    known, filled = (~others.isnan()).float(), others.nan_to_num()
+    has_holes = bool(points.isnan().any() or others.isnan().any())
+    filled = others.nan_to_num()
     squares = filled.square()
     sums = squares.sum(1)
+    known, typical = ((~others.isnan()).float(), 2 * _moments(others)[1].square()) if has_holes else (None, sums.new_zeros(()))
     for rows in points.split(ROWS):
-        seen, x = (~rows.isnan()).float(), rows.nan_to_num()
-        if holes:
-            shared = seen @ known.T
-            total = x.square() @ known.T - 2 * x @ filled.T + seen @ squares.T
-            square = torch.where(shared > 0, total / shared.clamp(min=1) * rows.shape[1], torch.inf)
+        if known is None:
+            square = torch.addmm(sums, rows, filled.T, alpha=-2)  # less |x|^2, which has no part in the order
         else:
-            square = torch.addmm(sums, x, filled.T, alpha=-2)  # less |x|^2, which has no part in the order
+            seen, x = (~rows.isnan()).float(), rows.nan_to_num()
+            square = (x.square() - typical * seen) @ known.T - 2 * x @ filled.T + seen @ squares.T
         place = square.topk(2, largest=False).indices
         # Again by differences: products leave of a distance of 0 what rounding makes of the square of its points.
-        difference = rows[:, None] - others[place]
-        shared = (~difference.isnan()).sum(-1)
-        exact = difference.nan_to_num().square().sum(-1) * rows.shape[1] / shared
-        order = exact.argsort(1)
+        difference = (rows[:, None] - others[place]).square()
+        exact = torch.where(difference.isnan(), typical, difference).sum(-1)
+        order = exact.argsort(dim=1, stable=True)
         distances.append(exact.gather(1, order).sqrt())
         places.append(place.gather(1, order))
     return torch.cat(distances), torch.cat(places)
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(D,) each: mean and standard deviation of columns (N, D), NaN left out; 0 and 1 where nothing tells them."""
+    middle = x.nanmean(0).nan_to_num()
+    spread = (x - middle).square().nanmean(0).sqrt()
+    return middle, torch.where(spread > 0, spread, 1.0)
 
 
 def _compared(samples: Tensor, data: Tensor) -> dict[str, Any]:
@@ -182,6 +205,7 @@ def _compared(samples: Tensor, data: Tensor) -> dict[str, Any]:
     }
 
 
-def _seen(batch: Batch) -> NDArray[Any]:
-    x = batch.x.cpu().numpy()
-    return x if batch.observed is None else np.where(batch.observed.cpu().numpy(), x, np.nan)
+def _seen(x: Tensor, observed: Tensor | None) -> Tensor:
+    """(N, D) float32, NaN where an entry is missing."""
+    x = x.cpu().flatten(1).float()
+    return x if observed is None else torch.where(observed.cpu().flatten(1), x, torch.nan)

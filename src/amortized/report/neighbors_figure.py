@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from amortized.report.entries import entry_names, flat, foremost, is_image, short, variances
 from amortized.report.neighbors import Neighbors, neighbors
-from amortized.report.panels import panel_figure
+from amortized.report.panels import panel_figure, wrapped
 from amortized.report.style import PALETTE, style
 from amortized.report.tables import draw_table, number
 from amortized.report.tiles import WIDTH, Block, fitting_columns, place, tile_figure
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BINS = 40
 TABLE_SAMPLES, TABLE_COLUMNS = 4, 7
-BELOW = 210
+BELOW = 235
 """Height of the histogram with its sentences, in pixels of the picture."""
 
 
@@ -45,9 +45,9 @@ def _with_images(mpl: Any, view: View, found: Neighbors) -> "Figure":
     images = np.stack((found.samples[:columns], near[:, 0], near[:, 1]))
     block = Block(images, ["sample", "nearest", "second"], title="Samples above the training data that are nearest to them")
     figure = tile_figure(mpl, view, [block], below=BELOW)
-    _draw_distances(place(figure, 30, 75, WIDTH - 60, BELOW - 95), view, found)
+    _draw_distances(place(figure, 30, 96, WIDTH - 60, BELOW - 113), view, found)
     total = figure.get_figheight() * figure.dpi
-    figure.text(8 / WIDTH, 8 / total, _words(found), fontsize=8, va="bottom", linespacing=1.3, color="0.25")
+    figure.text(8 / WIDTH, 8 / total, "\n".join(wrapped(_words(found))), fontsize=8, va="bottom", linespacing=1.3, color="0.25")
     return figure
 
 

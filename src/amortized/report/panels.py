@@ -17,10 +17,10 @@ COLUMNS = 4
 HEIGHT = 165
 """Of a row of panels, in pixels of the picture, as are all lengths here."""
 
-SIDE, LEFT, RIGHT, TOP, BOTTOM = 18, 38, 10, 20, 22
+SIDE, LEFT, RIGHT, TOP, BOTTOM = 18, 46, 10, 20, 22
 """Room at the figure's left edge, and around a panel, for its title and the numbers at its axes."""
 
-TITLE, LABEL, LINE, CHARACTERS = 26, 18, 16, 140
+TITLE, LABEL, LINE, CHARACTERS = 26, 18, 16, 124
 """The height of the title, of the label of the axes and of a line below, which has so many characters."""
 
 
@@ -56,7 +56,7 @@ def panel_figure(
     Returns:
         The figure and the axes of its panels.
     """
-    rows, lines = math.ceil(count / columns), textwrap.wrap(note, CHARACTERS)
+    rows, lines = math.ceil(count / columns), wrapped(note)
     foot = LINE * len(lines) + 10
     head = TITLE if title or handles else 6
     label = LABEL if x else 0
@@ -84,3 +84,8 @@ def panel_figure(
         where = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.2}
         figure.legend(handles=handles, ncols=len(handles), fontsize=8, **where)
     return figure, axes
+
+
+def wrapped(text: str) -> list[str]:
+    """The lines of a text that is as wide as a figure; where it has lines of its own, these stay apart."""
+    return [line for part in text.split("\n") for line in textwrap.wrap(part, CHARACTERS)]

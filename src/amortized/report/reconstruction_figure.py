@@ -64,14 +64,16 @@ def reconstruction_figure(run: "Run | View", n: int | None = None) -> "Figure":
 
 def explained(x: NDArray[Any], made: NDArray[Any]) -> NDArray[np.float64]:
     """(D,) the share R^2 of the variance of each column of x (N, D) that is explained; NaN where a column does not vary."""
-    known = np.isnan(x)
+    spread = variances(x)
     with np.errstate(all="ignore"):
-        return 1 - means(np.square(np.where(known, np.nan, made) - x)) / variances(x)
+        return np.where(spread > 0, 1 - means(np.square(made - x)) / spread, np.nan)
 
 
 def reconstructions(view: View, rows: NDArray[np.int64]) -> NDArray[Any]:
     """(N, *event) E[x | z] of some of the data shown."""
-    return tasks.reconstruct(view.model, view.batch.rows(torch.as_tensor(rows, device=view.batch.x.device)), seed=view.seed).numpy()
+    return tasks.reconstruct(
+        view.model, view.batch.rows(torch.as_tensor(rows, device=view.batch.x.device)), seed=view.seed
+    ).numpy()
 
 
 def _images(mpl: Any, view: View, n: int | None) -> "Figure":

@@ -82,7 +82,9 @@ def _class_blocks(view: View, name: str, n: int | None, mean: bool) -> list[Bloc
     labels = [short(f"{name} {label}", 16) for label in names]
     columns = n or fitting_columns(view.spec.event_shape, most=10, name=max(map(len, labels)))
     codes = torch.arange(classes).repeat_interleave(columns)
-    context = {other: value[:1].cpu().repeat(len(codes), *(1 for _ in value.shape[1:])) for other, value in view.batch.context.items()}
+    context = {
+        other: value[:1].cpu().repeat(len(codes), *(1 for _ in value.shape[1:])) for other, value in view.batch.context.items()
+    }
     context[name] = codes.to(view.batch.context[name].dtype)
     made = tasks.sample(view.model, len(codes), context=context, mean=mean, seed=view.seed).numpy()
     others = [other for other in context if other != name]

@@ -20,6 +20,7 @@ from amortized.report.reconstruction_figure import reconstruction_figure
 from amortized.report.samples_figure import samples_figure
 from amortized.report.traversal_figure import traversal_figure
 from amortized.report.view import View
+from amortized.report.worst_figure import worst_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -240,6 +241,7 @@ SECTIONS: Mapping[str, tuple[str, str, Sequence[Drawing]]] = {
     "paths": ("Interpolations", PATHS, [Drawing(interpolation_figure, _paths)]),
     "aggregate": ("The aggregate posterior", AGGREGATE, [Drawing(latent_figure, _latent)]),
     "neighbors": ("Nearest training data", NEIGHBORS, [Drawing(neighbors_figure, _neighbors)]),
+    "worst": ("Lowest scores", WORST, [Drawing(worst_figure, _worst)]),
     "gaps": ("Where the nats go", GAPS, [Drawing(gap_figure, _gaps)]),
     "calibration": ("Is q(z|x) the posterior?", CALIBRATION, [Drawing(calibration_figure, _calibration)]),
 }

@@ -5,6 +5,12 @@ from typing import Any
 
 import numpy as np
 
+FULL = 105
+"""Characters of a row that there is room for."""
+
+DARK = 0.45
+"""Of a color, from 0 to 1: what is darker has its numbers in white."""
+
 
 def number(value: float) -> str:
     """A number in few characters; a dash for a missing one."""
@@ -29,7 +35,7 @@ def draw_table(
         rows: Their names, R of them.
         columns: Their names, C of them.
         cells: (R, C) what stands in them.
-        colors: (R, C) what color they have.
+        colors: (R, C) their red, green and blue, from 0 to 1.
         pairs: Draw a line under every second row only.
     """
     height, name = 1 / (len(rows) + 1), 0.16
@@ -45,7 +51,17 @@ def draw_table(
         for place, value in enumerate(values):
             if colors is not None:
                 ax.add_patch(_box(name + place * width, bottom, width, height, colors[row][place]))
-            ax.text(name + (place + 0.5) * width, bottom + height / 2, value, ha="center", va="center", fontsize=7.5)
+            is_dark = colors is not None and np.mean(colors[row][place][:3]) < DARK
+            size = 7.5 if len(value) * len(columns) <= FULL else 6.0
+            ax.text(
+                name + (place + 0.5) * width,
+                bottom + height / 2,
+                value,
+                ha="center",
+                va="center",
+                fontsize=size,
+                color="white" if is_dark else "black",
+            )
         if not pairs or row % 2:
             ax.axhline(bottom, color="0.85", linewidth=0.6)
 

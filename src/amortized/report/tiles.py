@@ -100,7 +100,9 @@ def tile_figure(mpl: Any, view: View, blocks: Sequence[Block], *, below: int = 0
     Raises:
         InputError: These are no images.
     """
-    left = MARGIN + math.ceil(NAME * max(len(line) for block in blocks for name in (*block.rows, "") for line in name.split("\n")))
+    left = MARGIN + math.ceil(
+        NAME * max(len(line) for block in blocks for name in (*block.rows, "") for line in name.split("\n"))
+    )
     columns = max(block.images.shape[1] for block in blocks)
     scale = Scale.of(blocks[0].images.shape[2:], columns, WIDTH - left - MARGIN)
     heights = [_height(block, scale) for block in blocks]

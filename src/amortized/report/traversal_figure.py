@@ -9,7 +9,7 @@ import numpy as np
 
 from amortized import tasks
 from amortized.errors import InputError
-from amortized.report.entries import is_image, short, sites
+from amortized.report.entries import is_image, name_of, sites
 from amortized.report.lines import line_figure
 from amortized.report.style import style
 from amortized.report.tiles import Block, fitting_columns, tile_figure
@@ -47,7 +47,9 @@ def traversal_figure(run: "Run | View", *, dims: int | None = None, span: float 
     if dims is not None and dims < 1:
         raise InputError(f"dims must be a positive integer; it is {dims}; leave it out for all that are active.")
     if not active:
-        raise InputError("no dimension of the latent is active (collapse), so there is none to traverse; lower beta, or warm it up.")
+        raise InputError(
+            "no dimension of the latent is active (collapse), so there is none to traverse; lower beta, or warm it up."
+        )
     shown = active[: dims or (MOST if of_images else MOST - 1)]
     places = {int(entry): place for place, entry in enumerate(view.ranking.dimensions)}
     carried = [float(view.ranking.carried[places[entry]]) for entry in shown]
@@ -57,8 +59,12 @@ def traversal_figure(run: "Run | View", *, dims: int | None = None, span: float 
     datum = view.batch.rows(slice(site, site + 1))
     made = tasks.traverse(view.model, datum, ranking, steps=steps, span=span, seed=view.seed)
     of_kl = view.ranking.measure == "kl_nats"
-    names = [f"z{entry}, {value:.2f} nats" if of_kl else f"z{entry}, variance {value:.2f}" for entry, value in zip(shown, carried, strict=True)]
-    title = f"One entry of z at a time, of datum {name_of(view, site)}: {_count(len(shown), len(active), view.latents)}, by {'KL' if of_kl else 'variance'}"
+    names = [
+        f"z{entry}, {value:.2f} nats" if of_kl else f"z{entry}, variance {value:.2f}"
+        for entry, value in zip(shown, carried, strict=True)
+    ]
+    by = "KL" if of_kl else "variance"
+    title = f"One entry of z at a time, of datum {name_of(view, site)}: {_count(len(shown), len(active), view.latents)}, by {by}"
     at = np.linspace(-span, span, made.z.shape[2])
     with style() as mpl:
         if of_images:
@@ -66,12 +72,6 @@ def traversal_figure(run: "Run | View", *, dims: int | None = None, span: float 
             return tile_figure(mpl, view, [block])
         label = "z, standard deviations of the prior from its mean"
         return line_figure(mpl, view, made.x[0], at, names, title=title, label=label)
-
-
-def name_of(view: View, site: int) -> str:
-    """What a datum is called in a figure: its index, and its label where it has one."""
-    index = site if view.batch.index is None else int(view.batch.index[site])
-    return f"{index}" if view.labels is None else f"{index} ({short(view.label_name(int(view.labels[site])), 10)})"
 
 
 def _count(shown: int, active: int, all_of_them: int) -> str:

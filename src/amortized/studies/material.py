@@ -125,7 +125,8 @@ class Material:
         Raises:
             InputError: They are not there.
         """
-        return read(self.run, None, "train").count
+        own = sum(map(len, self.reading.whole.parts("train"))) if self.data is None else 0
+        return own or read(self.run, None, "train").count
 
     def check_space(self, method: str) -> None:
         """Refuse a model in whose latent space nothing can move."""
@@ -155,10 +156,9 @@ class Material:
         Raises:
             InputError: They are not there.
         """
-        reading = read(self.run, None, "train")
-        if count is None or count >= reading.count:
-            return list(reading.batches)
-        return self._taken("train", None, "train", reading.count, count)
+        if count is None or count >= self.train_count:
+            return list(read(self.run, None, "train").batches)
+        return self._taken("train", None, "train", self.train_count, count)
 
     def evidence_of(self, batches: Iterable[Batch], samples: int, advance: Advance, parts: Parts | None = None) -> Evidence:
         """The evidence of some of the data, `parts` of which may be kept."""
