@@ -9,7 +9,9 @@ from amortized.report.interpolation_figure import interpolation_figure
 from amortized.report.kl_figure import kl_figure
 from amortized.report.latent_figure import latent_figure
 from amortized.report.learning_figure import learning_figure
+from amortized.report.marginals import Marginals, marginals
 from amortized.report.marginals_figure import marginals_figure
+from amortized.report.neighbors import Neighbors, neighbors
 from amortized.report.neighbors_figure import neighbors_figure
 from amortized.report.output import check_suffix, write_records, write_table
 from amortized.report.page import write_report
@@ -17,9 +19,12 @@ from amortized.report.rate_distortion_figure import rate_distortion_figure
 from amortized.report.reconstruction_figure import reconstruction_figure
 from amortized.report.samples_figure import samples_figure
 from amortized.report.traversal_figure import traversal_figure
-from amortized.report.worst_figure import worst_figure
+from amortized.report.worst_figure import Worst, worst, worst_figure
 
 __all__ = [
+    "Marginals",
+    "Neighbors",
+    "Worst",
     "calibration_figure",
     "check_suffix",
     "evidence_figure",
@@ -30,7 +35,9 @@ __all__ = [
     "latent_figure",
     "learning_figure",
     "limits",
+    "marginals",
     "marginals_figure",
+    "neighbors",
     "neighbors_figure",
     "posterior_figure",
     "rate_distortion_figure",
@@ -38,6 +45,7 @@ __all__ = [
     "samples_figure",
     "stacked",
     "traversal_figure",
+    "worst",
     "worst_figure",
     "write_images",
     "write_records",
