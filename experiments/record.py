@@ -45,7 +45,9 @@ def fit_or_go_on(recipe: Recipe, out: Path, source: Any = None, *, quiet: bool =
     folder = out / f"seed-{recipe.seed}-{digest}"
     print(f"Run folder {folder}", flush=True)
     is_begun = (folder / "config.yaml").exists()
-    return fit(source, resume=folder, quiet=quiet) if is_begun else fit(source, recipe=recipe, out=folder, quiet=quiet)
+    if is_begun:
+        return fit(source, resume=folder, report=False, quiet=quiet)
+    return fit(source, recipe=recipe, out=folder, report=False, quiet=quiet)
 
 
 def circumstances(run: Run, recipe: Recipe, threads: int) -> dict[str, Any]:

@@ -8,7 +8,10 @@ from torch.distributions import MultivariateNormal
 
 from amortized import VAE, likelihoods, posteriors, priors
 from amortized.networks import MLP
+from amortized.report import closing
 from tests.browsing import Opened, chromium, watched
+
+CLOSE = closing.close
 
 
 class LinearGaussian:
@@ -104,6 +107,20 @@ class LinearGaussian:
 def set_linear(layer, weight, bias):
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_reports():
+    """Fits of the tests write no page, but for those of tests that are marked `report`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "close", lambda run, *, quiet=False: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _with_reports(request, monkeypatch):
+    if request.node.get_closest_marker("report") is not None:
+        monkeypatch.setattr(closing, "close", CLOSE)
 
 
 @pytest.fixture

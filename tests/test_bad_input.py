@@ -227,7 +227,7 @@ def test_a_full_disk_is_named_and_no_file_is_left_half_written(tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
         "from amortized.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    words = ["fit", "digits", "--epochs", "1", "--quiet", "--out", str(tmp_path / "run")]
+    words = ["fit", "digits", "--epochs", "1", "--no-report", "--quiet", "--out", str(tmp_path / "run")]
     result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 2, result.stderr
     assert result.stderr.count("\n") == 1

@@ -55,6 +55,7 @@ def fit(
     config: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
+    report: bool = True,
     quiet: bool = False,
     **options: Any,
 ) -> Run:
@@ -66,6 +67,7 @@ def fit(
         config: A YAML file whose values override the recipe's, by the same names as the options.
         out: The run folder; None writes nothing.
         resume: The folder of a run that was interrupted, to go on with; takes the place of `recipe`, `config` and `out`.
+        report: Write `report.html` into the run folder at the end.
         quiet: Say nothing.
         **options: Values that override both, by short name (`prior`, `epochs`, ...) or dotted name (`training.batch_size`).
 
@@ -83,10 +85,10 @@ def fit(
     if resume is not None:
         if recipe is not None or config is not None or out is not None:
             raise InputError("a resumed run has its own recipe and folder; leave out recipe, config and out.")
-        return _resume(Folder(resume), data, None, None, quiet, options)
+        return _closed(_resume(Folder(resume), data, None, None, quiet, options), report, quiet)
     made = described(data, recipe=recipe, config=config, options=options)
     data = None if isinstance(data, str | os.PathLike) else data
-    return _start(made, data, None, None, None if out is None else Folder(out), quiet)
+    return _closed(_start(made, data, None, None, None if out is None else Folder(out), quiet), report, quiet)
 
 
 def described(
@@ -120,6 +122,7 @@ def train(
     *,
     out: str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | None = None,
+    report: bool = True,
     seed: int = 0,
     quiet: bool = False,
     **options: Any,
@@ -132,6 +135,7 @@ def train(
         objective: An `Objective`, a function of `Terms`, or the name of a kind.
         out: The run folder; None writes nothing.
         resume: The folder of an interrupted run of this very model, to go on with.
+        report: Write `report.html` into the run folder at the end.
         seed: Of split, batch order and noise; the weights are the model's own.
         quiet: Say nothing.
         **options: Values by short name (`epochs`, `batch_size`, `binarize`, ...) or dotted name (`training.ema`).
@@ -154,12 +158,21 @@ def train(
     else:
         own, kind = objective if isinstance(objective, Objective) else Objective(objective), None
     if resume is not None:
-        return _resume(Folder(resume), data, model, own, quiet, options)
+        return _closed(_resume(Folder(resume), data, model, own, quiet, options), report, quiet)
     layer: dict[str, Any] = {"seed": seed, "model": None, "objective": kind}
     if isinstance(data, str | os.PathLike):
         layer["data"], data = {"source": str(data)}, None
     recipe = make_recipe([layer], options)
-    return _start(recipe, data, model, own, None if out is None else Folder(out), quiet)
+    return _closed(_start(recipe, data, model, own, None if out is None else Folder(out), quiet), report, quiet)
+
+
+def _closed(run: Run, report: bool, quiet: bool) -> Run:
+    """The run, with its page written where one is wanted."""
+    if report:
+        from amortized.report import closing
+
+        closing.close(run, quiet=quiet)
+    return run
 
 
 def _resume(

@@ -7,6 +7,7 @@
     history.csv         one row per validation
     metrics.json        the evidence, by split
     environment.json    versions, seed, data and machine
+    report.html         what all of this says, as a page
 
 Every file is written atomically; no pickle is written or read.
 """
@@ -88,7 +89,17 @@ class Folder:
 
     def sweep(self) -> None:
         """Remove the temporary files of writes that were killed."""
-        for path in (self.config, self.model, self.weights, self.checkpoint, self.history, self.metrics, self.environment):
+        report = self.path / "report.html"
+        for path in (
+            self.config,
+            self.model,
+            self.weights,
+            self.checkpoint,
+            self.history,
+            self.metrics,
+            self.environment,
+            report,
+        ):
             for temporary in path.parent.glob(f".{path.name}.*"):
                 temporary.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ r is the backward pass of gathering, and the mean over s is that of the gradient
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, distributed
@@ -25,8 +26,23 @@ class ProcessLostError(RuntimeError):
     """Another process has ended, and what was to be done together cannot be done."""
 
 
+_IS_ALONE: ContextVar[bool] = ContextVar("_IS_ALONE", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What is done within is done by this process alone, which waits for no other."""
+    token = _IS_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _IS_ALONE.reset(token)
+
+
 def world() -> int:
     """How many processes work together."""
+    if _IS_ALONE.get():
+        return 1
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 

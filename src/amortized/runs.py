@@ -143,6 +143,20 @@ class Run(Fitted, Tabled):
 
         serve(self, host=host, port=port, split=split, open_browser=open_browser)
 
+    def report(self, path: str | os.PathLike[str] | None = None, *, seconds: float = 10.0) -> Path:
+        """Write the page of this run, one HTML file that needs nothing else; `amortized.report.write_report` says more.
+
+        Args:
+            path: The file; by default `report.html` in the run folder.
+            seconds: About how long it may take.
+
+        Raises:
+            InputError: There is no folder and no path, or the file cannot be written.
+        """
+        from amortized.report import write_report
+
+        return write_report(self, path, seconds=seconds)
+
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write the model alone, `config.json` and `model.safetensors`, in the conventions of the Hugging Face Hub.
 

@@ -119,6 +119,12 @@ def test_kept_work_counts_only_where_it_is_as_much_of_everything(clock):
     assert not carried(clock, [asked], kept=kept)["a"].is_kept
 
 
+def test_what_was_kept_of_more_data_is_not_replaced_by_more_work_on_fewer(clock):
+    kept = {"a": Done(Found(1000), Size(1000, {"rows": 100, "samples": 10}), 1.0, is_kept=True)}
+    asked = replace(step(clock, "a"), sizes=[Size(4000, {"rows": 40, "samples": 100})])
+    assert carried(clock, [asked], seconds=100.0, kept=kept)["a"].is_kept
+
+
 def test_what_was_kept_is_done_again_only_where_much_more_fits(clock):
     kept = {"a": Done(Found(100), Size(100, {"rows": 100}), 1.0, is_kept=True)}
     assert carried(clock, [step(clock, "a")], kept=kept)["a"].is_kept  # the usual size

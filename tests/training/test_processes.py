@@ -53,7 +53,7 @@ uphill.Trainable = Watched
 if __name__ == "__main__":
     for arguments in json.loads(sys.argv[1]):
         try:
-            run = amortized.fit(quiet=True, **arguments)
+            run = amortized.fit(report=False, quiet=True, **arguments)
         except amortized.InputError as error:
             sys.exit(f"InputError: {{error}}")
 """
@@ -306,7 +306,7 @@ def test_from_the_command_line_the_first_process_alone_writes_and_prints(tmp_pat
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    small = ("--latent-dim", "2", "--epochs", "1", "--out")
+    small = ("--latent-dim", "2", "--epochs", "1", "--no-report", "--out")
     shown = command("fit", "digits", *small, "a", "--devices", "2", torchrun=False)
     assert shown.count("Training on 2 processes") == shown.count("The run is in a") == 1
     shown = command("fit", "digits", *small, "b", "--strategy", "fsdp", torchrun=True)  # which knows how many it has started

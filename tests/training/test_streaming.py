@@ -36,7 +36,7 @@ import json, sys, torch
 torch.set_num_threads(1)
 from amortized import fit
 if __name__ == "__main__":
-    fit(sys.argv[1], out=sys.argv[2], **json.loads(sys.argv[3]))
+    fit(sys.argv[1], out=sys.argv[2], report=False, **json.loads(sys.argv[3]))
 """
 RESIDENT = """
 import re, sys, torch

@@ -76,6 +76,7 @@ def fit(
     config: Path | None = None,
     resume: Path | None = None,
     out: Path | None = None,
+    no_report: bool = False,
     quiet: bool = False,
     dotted: Annotated[dict[str, str], Parameter(parse=False)],
 ) -> int:
@@ -107,6 +108,7 @@ def fit(
         config: A YAML file of options, such as the config.yaml of another run.
         resume: The folder of a run that was stopped; goes on where it was.
         out: The folder of the new run; by default a new one in runs/.
+        no_report: Write no report.html at the end.
         quiet: Print nothing while training.
         dotted: Every other option of a recipe, by its dotted name.
     """
@@ -140,7 +142,7 @@ def fit(
         "recipe": recipe,
     }
     options = {name: value for name, value in short.items() if value is not None}
-    run = fit_run(data, config=config, out=out, resume=resume, quiet=quiet, **options, **dotted)
+    run = fit_run(data, config=config, out=out, resume=resume, report=not no_report, quiet=quiet, **options, **dotted)
     return results.report_fit(run)
 
 

@@ -1,4 +1,4 @@
-"""Pictures and tables of what a model makes."""
+"""Pictures, tables and pages of what a model makes."""
 
 from amortized.report.calibration_figure import calibration_figure
 from amortized.report.evidence_figure import evidence_figure
@@ -14,6 +14,7 @@ from amortized.report.marginals_figure import marginals_figure
 from amortized.report.neighbors import Neighbors, neighbors
 from amortized.report.neighbors_figure import neighbors_figure
 from amortized.report.output import check_suffix, write_records, write_table
+from amortized.report.page import write_report
 from amortized.report.rate_distortion_figure import rate_distortion_figure
 from amortized.report.reconstruction_figure import reconstruction_figure
 from amortized.report.samples_figure import samples_figure
@@ -48,5 +49,6 @@ __all__ = [
     "worst_figure",
     "write_images",
     "write_records",
+    "write_report",
     "write_table",
 ]

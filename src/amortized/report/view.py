@@ -273,3 +273,8 @@ class View:
             latents = torch.as_tensor(np.asarray(z), dtype=dtype, device=device).reshape(-1, *self.latent_shape)
             px = self.model.decode(latents, given)
             return (center(px) if mean else px.sample()).cpu().numpy()
+
+    def add(self, done: Mapping[str, Done]) -> None:
+        """Take in what an evaluation of the split has just done, beside what is kept."""
+        kept = kept_of(self.run, self.material)
+        self.__dict__["kept"] = {**self.kept, **done, **kept}

@@ -22,7 +22,7 @@ from amortized.evaluation import Finding
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 WORTH = 2.0
-"""What was kept of an earlier evaluation is done again where this many times the work fits."""
+"""What was kept is done again where this many times the work fits, and at least as much of everything."""
 
 SHARES = 3.0
 """How many of its shares the smallest size of a step may take: what it will take is a rough guess."""
@@ -146,7 +146,8 @@ def _do(step: Step, share: float, budget: Budget, kept: Done | None, advance: Ca
         return kept if kept is not None and kept.size.covers(size) else _timed(step, size, budget, advance)
     if kept is not None:
         budget.cost = budget.cost or kept.seconds / kept.size.work
-        size = _largest(step.sizes, share * kept.size.work / max(kept.seconds, 1e-9))
+        larger = (size for size in step.sizes if size.covers(kept.size))
+        size = _largest(larger, share * kept.size.work / max(kept.seconds, 1e-9))
         is_worth_it = size is not None and size.work > WORTH * kept.size.work
         return _timed(step, size, budget, advance) if is_worth_it else kept  # pyright: ignore[reportArgumentType]
     smallest, is_first = step.sizes[0], budget.cost is None

@@ -129,6 +129,8 @@ def evaluate_run(
     material = Material(run, data, split, reading, samples=samples, **how)
     keeper = Keeper(run.path, reading.name, _identity(run, reading), material.settings)
     kept, material.parts = keeper.read(), keeper.parts
+    if "evidence" in kept:
+        material.evidence = kept["evidence"].finding  # pyright: ignore[reportAttributeAccessIssue]
     steps, left_out = make_steps(material, only)
     made = Evaluation(reading.name, reading.count, {}, left_out, {step.name: step.title for step in steps})
     for step, done in carry_out(steps, budgeted, kept, lambda step: show.begin(step) if show else None):

@@ -82,8 +82,8 @@ def _in_order(plans: Sequence[Planned], known: Mapping[str, Point]) -> tuple[Poi
 def _run(each: Planned, data: Any, folder: Path | None, quiet: bool) -> Run:
     path = None if folder is None else folder / each.name
     if path is not None and Folder(path).config.is_file():
-        return fit(data, resume=path, quiet=quiet)
-    return fit(data, recipe=each.recipe, out=path, quiet=quiet)
+        return fit(data, resume=path, report=False, quiet=quiet)
+    return fit(data, recipe=each.recipe, out=path, report=False, quiet=quiet)
 
 
 def _point(each: Planned, run: Run, samples: int, split: str) -> Point:

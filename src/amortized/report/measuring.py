@@ -1,0 +1,102 @@
+"""The evaluation that a page is made of: what earlier ones kept in the run folder, and what is missing within a given time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from amortized.errors import InputError
+from amortized.evaluation import Evidence
+from amortized.evaluation.evidence import METRICS
+from amortized.report.view import View
+from amortized.studies.analyses import ANALYSES
+from amortized.studies.budget import Step
+
+WANTED = ("evidence", "surgery", "baselines", "gaps", "calibration", "sample-quality")
+"""The analyses that a page shows."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a run.
+
+    Attributes:
+        metrics: Its numbers by name, those of what was evaluated before those of the fit.
+        notes: What a reader must know of them, by the name of the analysis.
+        refused: Why an analysis is impossible for this model or these data, by its name.
+        missing: The analyses that are possible and were not done: for some there was no time.
+        trouble: Why there are no data to evaluate; None where there are.
+    """
+
+    metrics: Mapping[str, float]
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+    trouble: str | None = None
+
+
+def measure(view: View, seconds: float) -> Measured:
+    """Evaluate what was not evaluated yet; the view then holds all of it.
+
+    Args:
+        view: Of the run.
+        seconds: About how long it may take.
+    """
+    try:
+        material = view.material
+    except InputError as error:
+        return Measured(_written(view, None), trouble=str(error))
+    refused: dict[str, str] = {}
+    steps: dict[str, Step] = {}
+    for name, make in ANALYSES.items():
+        try:
+            steps[name] = make(material)
+        except InputError as error:
+            refused[name] = str(error)
+    wanted = [name for name in WANTED if name in steps and name not in view.kept and _fits(steps[name], view, seconds)]
+    if wanted:
+        refused |= _evaluate(view, wanted, seconds)
+    kept = view.kept
+    notes = {name: done.finding.notes for name, done in kept.items()}
+    missing = [name for name in ANALYSES if name not in kept and name not in refused]
+    return Measured(_written(view, view.split), notes, refused, missing)
+
+
+def _fits(step: Step, view: View, seconds: float) -> bool:
+    """Whether the smallest size of a step takes no more than the whole time, as far as the evidence that is kept can tell."""
+    evidence = view.kept.get("evidence")
+    return evidence is None or step.sizes[0].work * evidence.seconds / evidence.size.work < seconds
+
+
+def _evaluate(view: View, wanted: Sequence[str], seconds: float) -> dict[str, str]:
+    """Evaluate, and give the reasons of what could not be done.
+
+    What the fit found of all data is not replaced, in `metrics.json`, by what there is now time to find of a part of them.
+    """
+    run, split = view.run, view.split
+    before = dict(run.metrics.get(split, {}))
+    view.material.evidence_of([view.batch.rows(slice(1))], 2, None)  # what is loaded at first use is no cost of a row
+    try:
+        made = run.evaluate(split=split, budget=max(seconds, 1e-3), only=list(wanted))
+        view.add(made.done)
+        return {}
+    except InputError as error:  # the others were done and kept
+        view.add({})
+        reason = str(error)
+        named = [name for name in wanted if reason.startswith(f"'{name}' cannot be done: ")]
+        return {name: reason.removeprefix(f"'{name}' cannot be done: ") for name in named}
+    finally:
+        found = view.kept["evidence"].finding if "evidence" in view.kept else None
+        if isinstance(found, Evidence) and len(found.distortion) < view.count and METRICS & before.keys():
+            now = {name: metric for name, metric in run.metrics.get(split, {}).items() if name not in METRICS}
+            run.metrics[split] = now | {name: metric for name, metric in before.items() if name in METRICS}
+            if run.folder is not None:
+                run.folder.write_metrics({split: run.metrics[split]})
+
+
+def _written(view: View, split: str | None) -> dict[str, float]:
+    """The numbers of `metrics.json`, and over them those that are kept of the analyses."""
+    metrics = view.run.metrics
+    known = metrics.get(split or next((name for name in ("test", "valid") if name in metrics), ""), {})
+    table = {name: entry["value"] for name, entry in known.items()}
+    for done in view.kept.values() if split is not None else ():
+        table |= {name: metric.value for name, metric in done.finding.metrics.items()}
+    return table
