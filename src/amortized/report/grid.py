@@ -52,8 +52,7 @@ def image_grid(
     """
     from PIL import Image
 
-    images = _with_channels(images)
-    n, height, width, _ = images.shape
+    n, height, width, _ = _with_channels(images).shape
     per_row = min(n, math.ceil(math.sqrt(n)) if columns is None else columns)
     if per_row < 1:
         raise InputError(f"a grid needs at least 1 column; columns is {columns}.")
@@ -61,20 +60,38 @@ def image_grid(
     size = (rows * (height + pad) - pad, per_row * (width + pad) - pad)
     if size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"{n} images of {height} x {width} are too many for one picture; take fewer, or write an .npz file.")
-    holes = np.any(np.isnan(images), axis=-1)
-    is_empty = np.all(holes, axis=(1, 2))
-    if holes[~is_empty].any() and images.shape[-1] == 1:
-        images = np.repeat(images, 3, axis=-1)
-    channels = images.shape[-1]
+    drawn = pixels(images, low, high)
+    channels = drawn.shape[-1]
     canvas = np.full((*size, channels), BACKGROUND, np.uint8)
-    pixels = _to_bytes(images, low, high)
-    pixels[holes] = (*HOLE, 255)[:channels]
-    for position in np.flatnonzero(~is_empty):
+    for position in np.flatnonzero(~_holes(images).all((1, 2))):
         top, left = position // per_row * (height + pad), position % per_row * (width + pad)
-        canvas[top : top + height, left : left + width] = pixels[position]
+        canvas[top : top + height, left : left + width] = drawn[position]
     enlarged = max(1, WIDTH // max(size))
     canvas = canvas.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def pixels(images: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+    """The pixels of images as a screen shows them.
+
+    Args:
+        images: As in `image_grid`.
+        low: As there.
+        high: As there.
+
+    Returns:
+        (N, H, W, C) bytes; grey images have one channel, or three where some of them have holes.
+
+    Raises:
+        InputError: They are no images.
+    """
+    images = _with_channels(images)
+    holes = _holes(images)
+    if images.shape[-1] == 1 and holes[~holes.all((1, 2))].any():
+        images = np.repeat(images, 3, axis=-1)
+    drawn = _to_bytes(images, low, high)
+    drawn[holes] = (*HOLE, 255)[: images.shape[-1]]
+    return drawn
 
 
 def write_images(
@@ -108,6 +125,12 @@ def stacked(layers: Sequence[np.ndarray], columns: int) -> np.ndarray:
     missing, event = -len(layers[0]) % columns, layers[0].shape[1:]
     whole = [np.concatenate((layer, np.full((missing, *event), np.nan))) if missing else layer for layer in layers]
     return np.concatenate([layer.reshape(-1, 1, columns, *event) for layer in whole], axis=1).reshape(-1, *event)
+
+
+def _holes(images: np.ndarray) -> np.ndarray:
+    """(N, H, W) where a channel of a pixel is missing."""
+    holes = np.isnan(images)
+    return holes if images.ndim == 3 else holes.any(-1)
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:
