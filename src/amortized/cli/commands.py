@@ -1,7 +1,7 @@
 """The command that fits a model, and what the commands have in common; `evaluations` judge a model, `tasks` use one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -26,6 +26,7 @@ def _whole(_: type, tokens: "Sequence[Token]") -> int:
 
 
 Count = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
+Port = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1, lte=65535))]
 Rows = Annotated[int, Parameter(name="-n", converter=_whole, validator=Number(gte=1))]
 SplitName = Literal["train", "valid", "test"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
@@ -76,6 +77,9 @@ def fit(
     config: Path | None = None,
     resume: Path | None = None,
     out: Path | None = None,
+    live: bool = False,
+    live_port: Port | None = None,
+    logger: str | None = None,
     quiet: bool = False,
     dotted: Annotated[dict[str, str], Parameter(parse=False)],
 ) -> int:
@@ -107,6 +111,9 @@ def fit(
         config: A YAML file of options, such as the config.yaml of another run.
         resume: The folder of a run that was stopped; goes on where it was.
         out: The folder of the new run; by default a new one in runs/.
+        live: Show the curves and what the model makes of a few data on a page of this machine while it trains.
+        live_port: The port of that page.
+        logger: Trackers to write to: tensorboard, wandb, mlflow; several with commas between them.
         quiet: Print nothing while training.
         dotted: Every other option of a recipe, by its dotted name.
     """
@@ -140,7 +147,8 @@ def fit(
         "recipe": recipe,
     }
     options = {name: value for name, value in short.items() if value is not None}
-    run = fit_run(data, config=config, out=out, resume=resume, quiet=quiet, **options, **dotted)
+    watched: dict[str, Any] = {"quiet": quiet, "live": live_port or live, "logger": logger}
+    run = fit_run(data, config=config, out=out, resume=resume, **watched, **options, **dotted)
     return results.report_fit(run)
 
 

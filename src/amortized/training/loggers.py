@@ -126,7 +126,9 @@ class WeightsAndBiases(Logger):
             place = {"project": self.name, "name": name, "dir": str(self.path), "id": self.version, "resume": "allow"}
             self._run = wandb.init(mode=mode, settings=settings, **place)
             self._run.define_metric("step")
-            self._run.define_metric("*", step_metric="step")  # a run that goes on may tell a row twice, which its own steps refuse
+            self._run.define_metric(
+                "*", step_metric="step"
+            )  # a run that goes on may tell a row twice, which its own steps refuse
             _keep(self.path, "wandb", self._run.id)
         return self._run
 

@@ -5,7 +5,7 @@ They are told through Fabric's interface of loggers: the recipe once, the number
 from then on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,11 +64,16 @@ class Tracking(Silent):
     Args:
         fabric: Has the loggers.
         recipe: The values of the recipe, nested.
+        say: Is told where one fails.
     """
 
-    def __init__(self, fabric: "Fabric", recipe: Mapping[str, Any]):
+    def __init__(self, fabric: "Fabric", recipe: Mapping[str, Any], say: Callable[[str], None] = print):
+        from amortized.training.loggers import Guarded
+
         self.fabric = fabric
         for logger in fabric.loggers:
+            if isinstance(logger, Guarded):
+                logger.say = say
             logger.log_hyperparams(flattened(recipe))
 
     def row(self, row: Mapping[str, Any], speed: float) -> None:
