@@ -282,6 +282,13 @@ function hear(news) {
   showEnding();
 }
 
+function lose() {
+  if (ENDED.includes(run.state)) return;
+  run.state = "gone";
+  showProgress();
+  showEnding();
+}
+
 function listen() {
   const source = new EventSource("events");
   let failures = 0;
@@ -289,14 +296,14 @@ function listen() {
     failures = 0;
     hear(JSON.parse(event.data));
   };
-  source.addEventListener("end", () => source.close());
-  source.onerror = () => {
+  source.addEventListener("end", () => {
+    source.close();
+    lose();
+  });
+  source.onerror = () => {  // the browser tries again by itself, every few seconds; another run at this address is shown then
     failures += 1;
-    if (ENDED.includes(run.state)) return source.close();
-    run.state = "gone";
-    if (source.readyState === EventSource.CLOSED || failures > 20) source.close();
-    showProgress();
-    showEnding();
+    if (failures > 20) source.close();
+    lose();
   };
 }
 
