@@ -1,3 +1,5 @@
+# pyright: reportArgumentType=false
+# Options of many types are unpacked into one call.
 import csv
 import json
 import struct

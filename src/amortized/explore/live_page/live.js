@@ -37,6 +37,11 @@ function number(value, digits = 4) {
   return value.toLocaleString("en-US", { maximumFractionDigits: places }).replace("-", "\u2212");
 }
 
+function nats(value) {  // to the hundredth, as the command line has them
+  if (value === null || value === undefined || Math.abs(value) >= 1e7) return number(value);
+  return value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).replace("-", "\u2212");
+}
+
 function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
@@ -60,7 +65,7 @@ function showProgress() {
   if (run.state === "training" && step > done && step < total) facts.push(["time left", `about ${duration((spent * (total - step)) / (step - done))}`]);
   if (run.shown["examples/s"]) facts.push(["examples/s", number(run.shown["examples/s"], 3)]);
   for (const [name, title] of [["elbo", "train ELBO now"], ["rate", "train rate now"], ["distortion", "train distortion now"]]) {
-    if (name in run.shown) facts.push([title, `${number(run.shown[name])} nats`]);
+    if (name in run.shown) facts.push([title, `${nats(run.shown[name])} nats`]);
   }
   at("facts").replaceChildren(...facts.map(([name, value]) => {
     const fact = make("div");
@@ -77,8 +82,8 @@ function showEnding() {
   const kept = folder ? ` The run is in ${folder}.` : "";
   if (run.state === "finished") {
     const { elbo_nats: elbo, nll_nats: nll, bits_per_dim: bits } = run.metrics || {};
-    const parts = elbo ? [`ELBO ${number(elbo.value)} nats`] : [];
-    if (nll) parts.push(`\u2212log p(x) about ${number(nll.value)} nats`);
+    const parts = elbo ? [`ELBO ${nats(elbo.value)} nats`] : [];
+    if (nll) parts.push(`\u2212log p(x) about ${nats(nll.value)} nats`);
     if (bits) parts.push(`${number(bits.value)} bits per dimension`);
     ending.textContent = `Finished: ${run.why}.${parts.length ? ` Test data: ${parts.join(", ")}.` : ""}${kept} The server has ended; this page keeps what it shows.`;
   } else if (run.state === "stopped") {
@@ -148,7 +153,7 @@ function curve(panel, rows) {
   const held = frame(panel.title), { caption, svg } = held, { width, height, left, right, top, bottom } = SIZE;
   const shownRow = cursor === null ? rows[rows.length - 1] : rows.reduce((a, b) => (Math.abs(b.step - cursor) < Math.abs(a.step - cursor) ? b : a));
   caption.replaceChildren(make("b", panel.title));
-  for (const [split, name] of panel.series) caption.append(make("span", number(shownRow[name], panel.unit ? 5 : 3), { class: split }));
+  for (const [split, name] of panel.series) caption.append(make("span", panel.unit ? nats(shownRow[name]) : number(shownRow[name], 3), { class: split }));
   if (panel.unit) caption.append(make("small", panel.unit));
   const values = rows.flatMap((row) => panel.series.map(([, name]) => row[name])).filter((value) => Number.isFinite(value));
   let [low, high] = [values.reduce((a, b) => Math.min(a, b), Infinity), values.reduce((a, b) => Math.max(a, b), -Infinity)];
@@ -165,12 +170,12 @@ function curve(panel, rows) {
     svg.append(draw("line", { class: "grid", x1: left, x2: width - right, y1: y(mark), y2: y(mark) }));
     svg.append(draw("text", { x: left - 5, y: y(mark) + 4, "text-anchor": "end" }, number(mark)));
   }
-  const marks = rows.length > 1 ? ticks(first, end, 4).filter(Number.isInteger) : [first];
+  const marks = rows.length > 1 ? ticks(first, end, 5).filter(Number.isInteger) : [first];
   for (const mark of marks) {
     const anchor = x(mark) > width - 30 ? "end" : "middle";
     svg.append(draw("text", { x: x(mark), y: height - 6, "text-anchor": anchor }, number(mark, 9)));
   }
-  svg.append(draw("text", { x: left - 5, y: height - 6, "text-anchor": "end" }, "step"));
+  svg.append(draw("text", { x: 2, y: height - 6 }, "step"));
   if (run.kept > first && run.kept < end) {
     svg.append(draw("line", { class: "cursor", x1: x(run.kept), x2: x(run.kept), y1: top, y2: height - bottom }));
     svg.append(draw("text", { x: x(run.kept) - 4, y: height - bottom - 5, "text-anchor": "end" }, "kept"));
