@@ -240,13 +240,14 @@ def test_samples_of_a_conditional_model_have_the_conditions_of_the_data(images: 
 def test_models_of_all_kinds_are_shown_without_a_trace(options: dict[str, Any], images: np.ndarray):
     small = {name: value for name, value in SMALL.items() if "hierarchy" not in options or name in ("batch_size", "epochs")}
     run = fit(images, quiet=True, steps=2, **small, **options)
-    run.model.train()
+    model: Any = run.model
+    model.train()
     before = torch.random.get_rng_state()
     first, second = glimpsed(run), glimpsed(run)
     assert first["kind"] == "images"
     assert first == second
     assert torch.equal(before, torch.random.get_rng_state())
-    assert run.model.training
+    assert model.training
     assert "data" not in glimpsed(run, valid=False)
 
 
@@ -313,7 +314,8 @@ def test_what_is_missing_or_no_port_is_refused_before_anything_is_written(
 def test_of_several_processes_only_the_first_serves(images: np.ndarray):
     fabric = SimpleNamespace(global_rank=1, loggers=[object()])
     with Watching(quiet=True, live=free_port()).begun(None, "images", None, fabric) as watched:
-        assert len(watched.reporter.reporters) == 1
+        reporter: Any = watched.reporter
+        assert len(reporter.reporters) == 1
 
 
 def test_the_page_shows_a_run_while_it_goes_on_and_after(opened: Any, tmp_path: Path, capsys: Any):

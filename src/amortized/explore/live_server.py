@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amortized.errors import InputError
+from amortized.explore.answering import refusal
 from amortized.explore.guard import Guard
 from amortized.explore.live import Feed, Told
 from amortized.explore.server import add_files, bind, refuse_http, running
@@ -30,6 +31,8 @@ FAREWELL = 2.0
 """Seconds, at most, in which the pages that are open hear the end."""
 
 MOST_BYTES = 2**16
+MOST_PAGES = 50
+"""That are open at once; each is looked after a few times a second, beside the training."""
 
 
 @contextmanager
@@ -103,7 +106,13 @@ def make_live_app(pages: Pages) -> Any:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.add_exception_handler(HTTPException, refuse_http)
-    app.get("/events")(lambda: StreamingResponse(pages.stream(), media_type="text/event-stream"))
+
+    @app.get("/events")
+    async def events() -> Any:
+        if pages.open >= MOST_PAGES:
+            return refusal(503, f"{MOST_PAGES} pages are open, which is the most; close one.")
+        return StreamingResponse(pages.stream(), media_type="text/event-stream")
+
     add_files(app, PAGE)
     return Guard(app, HOST, MOST_BYTES)
 

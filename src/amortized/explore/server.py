@@ -1,5 +1,6 @@
 """The explorer's server: the page, and what it asks, on this machine alone unless told otherwise."""
 
+import errno
 import socket
 import sys
 import threading
@@ -14,7 +15,7 @@ from amortized.errors import InputError
 from amortized.explore.answering import answer, refusal
 from amortized.explore.asking import check_keys, parse, sentence
 from amortized.explore.explorer import Explorer
-from amortized.explore.guard import LOOPBACK, Guard
+from amortized.explore.guard import EVERYWHERE, LOOPBACK, Guard
 from amortized.report.view import View
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ def serve(
         if open_browser:
             webbrowser.open(address)
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            while True:
+                time.sleep(3600)  # which an interruption ends on every system
 
 
 def _add_questions(app: Any, explorer: Explorer) -> None:
@@ -209,25 +211,28 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         InputError: The port is taken, or the host is not this machine's.
     """
+    no_address = f"host '{host}' is no address of this machine; leave --host out for {LOOPBACK[0]}."
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(
-            f"host '{host}' is no address that can be bound to ({error}); leave --host out for 127.0.0.1."
-        ) from error
+        raise InputError(no_address) from error
     try:
         if sys.platform != "win32":  # there it would take a port away from another server
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen(128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         bound.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(no_address) from error
+        reason = (error.strerror or str(error)).lower()
         raise InputError(
-            f"port {port} of {host} cannot be taken ({getattr(error, 'strerror', error)}); give another --port, or 0 for a free one."
+            f"port {port} of {host} cannot be taken ({reason}); give another --port, or 0 for a free one."
         ) from error
     return bound
 
 
 def _in_address(host: str) -> str:
+    host = LOOPBACK[0] if host in EVERYWHERE else host
     return f"[{host}]" if ":" in host else host
