@@ -130,7 +130,7 @@ def stacked(layers: Sequence[np.ndarray], columns: int) -> np.ndarray:
 def _holes(images: np.ndarray) -> np.ndarray:
     """(N, H, W) where a channel of a pixel is missing."""
     holes = np.isnan(images)
-    return holes if images.ndim == 3 else holes.any(-1)
+    return holes if images.ndim == 3 else np.any(holes, axis=-1)
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:
