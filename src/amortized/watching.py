@@ -120,13 +120,13 @@ class Watched:
     def end(self, run: "Run") -> None:
         """Tell how it ended: the run has its files."""
         assert run.outcome is not None
-        if self._tracking is not None:
-            self._tracking.end(run.metrics, run.outcome.steps)
-            self._tracking.close("success" if run.finished else "aborted")
         if self._feed is not None:
             state = "finished" if run.finished else "stopped"
             ended = {"why": run.outcome.stopped, "kept": run.outcome.best_step, "step": run.outcome.steps}
             self._feed.end(state=state, metrics=run.metrics.get("test", {}), **ended)
+        if self._tracking is not None:
+            self._tracking.end(run.metrics, run.outcome.steps)
+            self._tracking.close("success" if run.finished else "aborted")
 
     def fail(self, error: BaseException) -> None:
         """Tell that it failed."""

@@ -20,6 +20,7 @@ import torch
 
 import amortized as am
 from amortized import InputError, fit, train
+from amortized.cli import main
 from amortized.explore import live as live_module
 from amortized.explore.glimpses import Glimpses
 from amortized.explore.live import Feed, Live, Told
@@ -309,6 +310,21 @@ def test_what_is_missing_or_no_port_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=r"live needs FastAPI and uvicorn: pip install 'amortized\[explore\]'"):
         fit(images, live=True, out=tmp_path / "run", quiet=True, **SMALL)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_has_the_same(images: np.ndarray, tmp_path: Path, capsys: Any):
+    np.savez(tmp_path / "x.npz", x=images)
+    port, out = free_port(), tmp_path / "run"
+    heard = Heard(port)
+    words = ["fit", str(tmp_path / "x.npz"), "--epochs", "2", "--latent-dim", "2", "--out", str(out)]
+    assert main([*words, "--live-port", str(port), "--logger", "tensorboard"]) == 0
+    assert heard.all()[-1]["state"] == "finished"
+    assert list((out / "tensorboard").glob("events.*"))
+    assert f"http://127.0.0.1:{port}/" in capsys.readouterr().out
+    assert main([*words[:-1], str(tmp_path / "other"), "--live-port", "0"]) == 2
+    assert main([*words[:-1], str(tmp_path / "other"), "--logger", "neptune"]) == 2
+    assert "unknown logger 'neptune'" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_of_several_processes_only_the_first_serves(images: np.ndarray):

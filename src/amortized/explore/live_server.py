@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 PORTS = 20
 """How many ports are tried, from the one that was asked for on."""
 
-EVERY = 0.25
+EVERY = 0.5
 """Seconds between two looks for news, for each page that is open."""
 
 QUIET = 15.0
@@ -32,7 +32,7 @@ FAREWELL = 2.0
 
 MOST_BYTES = 2**16
 MOST_PAGES = 50
-"""That are open at once; each is looked after a few times a second, beside the training."""
+"""That are open at once; each is looked after twice a second, beside the training."""
 
 
 @contextmanager
