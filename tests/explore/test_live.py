@@ -275,7 +275,12 @@ def served() -> Iterator[tuple[Feed, str]]:
 
 def test_the_server_has_its_files_and_nothing_else():
     with served() as (_, address):
-        for path, kind in (("/", "text/html"), ("/live.css", "text/css"), ("/live.js", "text/javascript")):
+        for path, kind in (
+            ("/", "text/html"),
+            ("/live.css", "text/css"),
+            ("/live.js", "text/javascript"),
+            ("/curves.js", "text/javascript"),
+        ):
             status, _, headers = request(address, path)
             assert (status, headers["content-type"].partition(";")[0]) == (200, kind)
             assert headers["content-security-policy"].startswith("default-src 'self'")

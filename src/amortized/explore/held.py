@@ -120,10 +120,18 @@ class Held:
         shape = self.model.event_shape
         given = self._as_model(numbers("x", x, shape.numel(), holes=True)).reshape(1, *shape)
         batch = replace(Batch.of(given), context=self.conditions(context, 1))
-        likelihood: Any = self.model.parts["likelihood"] if isinstance(self.model, LatentModel) else None
-        if hasattr(likelihood, "check"):
-            likelihood.check(batch.x, observed=batch.observed)
+        if hasattr(self._likelihood, "check"):
+            self._likelihood.check(batch.x, observed=batch.observed)
         return batch
+
+    @property
+    def factorizes(self) -> bool:
+        """Whether the entries of x are independent given z."""
+        return getattr(self._likelihood, "factorizes", True)
+
+    @property
+    def _likelihood(self) -> Any:
+        return self.model.parts["likelihood"] if isinstance(self.model, LatentModel) else None
 
     @cached_property
     def _like(self) -> Tensor:

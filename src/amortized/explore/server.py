@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from amortized.errors import InputError
 from amortized.explore.answering import answer, refusal
 from amortized.explore.asking import check_keys, parse, sentence
-from amortized.explore.explorer import Explorer
+from amortized.explore.explorer import Explorer, view_of
 from amortized.explore.guard import EVERYWHERE, LOOPBACK, Guard
-from amortized.report.view import View
 
 if TYPE_CHECKING:
+    from amortized.report.view import View
     from amortized.runs import Run
 
 PAGE = Path(__file__).parent / "page"
@@ -39,6 +39,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 LEAST_BYTES, BYTES_PER_NUMBER = 2**20, 26
 PORT = 8765
+NOT_INSTALLED = "the explorer needs FastAPI and uvicorn, which are not both installed: pip install 'amortized[explore]'."
 
 
 def make_app(explorer: Explorer, *, host: str = "127.0.0.1") -> Any:
@@ -58,7 +59,7 @@ def make_app(explorer: Explorer, *, host: str = "127.0.0.1") -> Any:
         from fastapi import FastAPI
         from starlette.exceptions import HTTPException
     except ImportError as error:
-        raise InputError("the explorer needs FastAPI and uvicorn: pip install 'amortized[explore]'.") from error
+        raise InputError(NOT_INSTALLED) from error
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.add_exception_handler(HTTPException, refuse_http)
@@ -100,11 +101,17 @@ def running(app: Any, bound: socket.socket, *, host: str = "127.0.0.1") -> Itera
 
     Yields:
         The address.
-    """
-    import uvicorn
 
-    settings: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False, "ws": "none", "http": "h11"}
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=2, **settings))
+    Raises:
+        InputError: uvicorn is not installed.
+    """
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise InputError(NOT_INSTALLED) from error
+    quiet: dict[str, Any] = {"log_level": "error", "log_config": None, "access_log": False, "server_header": False}
+    plain: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "off", "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(app, **quiet, **plain))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="amortized server", daemon=True)
     thread.start()
     try:
@@ -137,7 +144,7 @@ def serve(
     Raises:
         InputError: The split is not there, the port is taken, the host is not this machine's, or FastAPI is not installed.
     """
-    explorer = Explorer(View(run, split=split))
+    explorer = Explorer(view_of(run, split))
     if split is not None and explorer.missing is not None:
         raise InputError(explorer.missing)
     if explorer.missing is not None:
