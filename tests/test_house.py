@@ -40,6 +40,7 @@ OUTER = {
     "runs",
     "studies",
     "sweeping",
+    "watching",
     "cli",
     "report",
     "explore",

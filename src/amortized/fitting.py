@@ -22,7 +22,7 @@ from amortized.training import prepare, start
 from amortized.training import train as run_loop
 from amortized.training.checkpoints import state_tensors, write_tensors
 from amortized.training.compiling import check_compiling
-from amortized.training.progress import Silent
+from amortized.watching import Watching
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,6 +57,8 @@ def fit(
     resume: str | os.PathLike[str] | None = None,
     report: bool = True,
     quiet: bool = False,
+    live: bool | int = False,
+    logger: Any = None,
     **options: Any,
 ) -> Run:
     """Fit a model that a recipe describes.
@@ -69,6 +71,10 @@ def fit(
         resume: The folder of a run that was interrupted, to go on with; takes the place of `recipe`, `config` and `out`.
         report: Write `report.html` into the run folder at the end.
         quiet: Say nothing.
+        live: Show the curves and what the model makes of a few data on a page of this machine while it trains; a number is the
+            port.
+        logger: Trackers to tell what the history and the metrics hold: "tensorboard", "wandb" or "mlflow", several with commas
+            between them, or an instance of Fabric's `Logger`.
         **options: Values that override both, by short name (`prior`, `epochs`, ...) or dotted name (`training.batch_size`).
 
     Returns:
@@ -82,13 +88,14 @@ def fit(
         >>> run.sample(3).shape
         (3, 8, 8)
     """
+    watching = Watching(quiet, live, logger)
     if resume is not None:
         if recipe is not None or config is not None or out is not None:
             raise InputError("a resumed run has its own recipe and folder; leave out recipe, config and out.")
-        return _closed(_resume(Folder(resume), data, None, None, quiet, options), report, quiet)
+        return _closed(_resume(Folder(resume), data, None, None, watching, options), report, quiet)
     made = described(data, recipe=recipe, config=config, options=options)
     data = None if isinstance(data, str | os.PathLike) else data
-    return _closed(_start(made, data, None, None, None if out is None else Folder(out), quiet), report, quiet)
+    return _closed(_start(made, data, None, None, None if out is None else Folder(out), watching), report, quiet)
 
 
 def described(
@@ -125,6 +132,8 @@ def train(
     report: bool = True,
     seed: int = 0,
     quiet: bool = False,
+    live: bool | int = False,
+    logger: Any = None,
     **options: Any,
 ) -> Run:
     """Train a model that was composed by hand.
@@ -138,6 +147,8 @@ def train(
         report: Write `report.html` into the run folder at the end.
         seed: Of split, batch order and noise; the weights are the model's own.
         quiet: Say nothing.
+        live: As in `fit`.
+        logger: As in `fit`.
         **options: Values by short name (`epochs`, `batch_size`, `binarize`, ...) or dotted name (`training.ema`).
 
     Returns:
@@ -157,13 +168,14 @@ def train(
         own, kind = None, objective
     else:
         own, kind = objective if isinstance(objective, Objective) else Objective(objective), None
+    watching = Watching(quiet, live, logger)
     if resume is not None:
-        return _closed(_resume(Folder(resume), data, model, own, quiet, options), report, quiet)
+        return _closed(_resume(Folder(resume), data, model, own, watching, options), report, quiet)
     layer: dict[str, Any] = {"seed": seed, "model": None, "objective": kind}
     if isinstance(data, str | os.PathLike):
         layer["data"], data = {"source": str(data)}, None
     recipe = make_recipe([layer], options)
-    return _closed(_start(recipe, data, model, own, None if out is None else Folder(out), quiet), report, quiet)
+    return _closed(_start(recipe, data, model, own, None if out is None else Folder(out), watching), report, quiet)
 
 
 def _closed(run: Run, report: bool, quiet: bool) -> Run:
@@ -176,7 +188,12 @@ def _closed(run: Run, report: bool, quiet: bool) -> Run:
 
 
 def _resume(
-    folder: Folder, data: Any, model: Model | None, objective: Objective | None, quiet: bool, options: Mapping[str, Any]
+    folder: Folder,
+    data: Any,
+    model: Model | None,
+    objective: Objective | None,
+    watching: Watching,
+    options: Mapping[str, Any],
 ) -> Run:
     folder.check_resumable()
     changed = [name for name in map(dotted, options) if name not in RESUMABLE]
@@ -186,7 +203,7 @@ def _resume(
             f" {', '.join(sorted(RESUMABLE))}."
         )
     recipe = make_recipe([folder.read_recipe().model_dump()], options)
-    return _start(recipe, data, model, objective, folder, quiet, resumed=True)
+    return _start(recipe, data, model, objective, folder, watching, resumed=True)
 
 
 def _start(
@@ -195,19 +212,19 @@ def _start(
     model: Model | None,
     objective: Objective | None,
     folder: Folder | None,
-    quiet: bool,
+    watching: Watching,
     *,
     resumed: bool = False,
 ) -> Run:
     """Plan, write what describes the run, train, and write what came of it."""
-    fabric = prepare(recipe.training)
+    fabric = prepare(recipe.training, watching.loggers(folder))
     first = fabric.global_rank == 0
-    whole = (load_fitted if resumed else load_data)(recipe, data, say=print if first and not quiet else None)
+    whole = (load_fitted if resumed else load_data)(recipe, data, say=print if first and not watching.quiet else None)
     if resumed and folder is not None and folder.has_other_data(whole):
         raise InputError(f"the data '{whole.name}' changed since this run began; restore them, or fit a new run on them.")
     made = plan(recipe, whole, model=model, objective=objective, device=fabric.device)
     check_compiling(made.recipe.training, made.model, made.objective, fabric.device)
-    if first and not quiet:
+    if first and not watching.quiet:
         for note in made.notes:
             print(note[:1].upper() + note[1:])
     if folder is not None and first:
@@ -218,27 +235,29 @@ def _start(
     start(fabric)  # the other processes begin only when nothing is left to be refused
     made, whole = _agreed(fabric, made, whole, data, model, objective)
     fabric.barrier()
-    outcome = run_loop(
-        made.model,
-        made.objective,
-        made.train,
-        made.valid,
-        made.recipe.training,
-        seed=recipe.seed,
-        checkpoint=None if folder is None else folder.checkpoint,
-        reporter=Silent() if quiet else None,
-        fabric=fabric,
-    )
-    metrics = fabric.broadcast(folder.read_metrics() if folder is not None and first else {})
-    run = Run(made.model, made.spec, made.recipe, folder if first else None, whole, outcome.history, metrics, outcome)
-    if run.folder is not None:
-        assert isinstance(run.model, nn.Module)
-        write_tensors(run.folder.weights, state_tensors(run.model), {"format": "pt"})
-        run.folder.write_history(outcome.history)
-    is_unknown = outcome.trained or "test" not in metrics  # one killed after its last step has nothing to train, nor metrics
-    if outcome.finished and is_unknown and len(whole.test):
-        run.metrics.pop("test", None)  # of weights that were trained on since
-        run.evidence(samples=SUMMARY_SAMPLES, seed=recipe.seed)
+    with watching.begun(made, whole.name, folder, fabric) as watched:
+        outcome = run_loop(
+            made.model,
+            made.objective,
+            made.train,
+            made.valid,
+            made.recipe.training,
+            seed=recipe.seed,
+            checkpoint=None if folder is None else folder.checkpoint,
+            reporter=watched.reporter,
+            fabric=fabric,
+        )
+        metrics = fabric.broadcast(folder.read_metrics() if folder is not None and first else {})
+        run = Run(made.model, made.spec, made.recipe, folder if first else None, whole, outcome.history, metrics, outcome)
+        if run.folder is not None:
+            assert isinstance(run.model, nn.Module)
+            write_tensors(run.folder.weights, state_tensors(run.model), {"format": "pt"})
+            run.folder.write_history(outcome.history)
+        is_unknown = outcome.trained or "test" not in metrics  # one killed after its last step has nothing to train, nor metrics
+        if outcome.finished and is_unknown and len(whole.test):
+            run.metrics.pop("test", None)  # of weights that were trained on since
+            run.evidence(samples=SUMMARY_SAMPLES, seed=recipe.seed)
+        watched.end(run)
     return run
 
 

@@ -15,7 +15,9 @@ def row(step: int, seconds: float) -> dict[str, Any]:
 
 
 def test_lines_come_at_most_once_a_second_in_order_and_the_last_is_never_lost(capsys: pytest.CaptureFixture[str]):
-    with Lines(50) as reporter:
+    lines = Lines()
+    lines.begin(50, 0, [])
+    with lines as reporter:
         reporter.say("Training.")
         for step, seconds in ((10, 0.2), (20, 0.9), (30, 1.3), (40, 1.4), (50, 1.5)):
             reporter.row(row(step, seconds), 1000.0)
@@ -29,7 +31,7 @@ def test_lines_come_at_most_once_a_second_in_order_and_the_last_is_never_lost(ca
 
 def test_the_last_line_is_printed_when_training_fails(capsys: pytest.CaptureFixture[str]):
     def fail() -> None:
-        with Lines(50) as reporter:
+        with Lines() as reporter:
             reporter.row(row(10, 0.2), 1.0)
             reporter.row(row(20, 0.3), 1.0)
             raise RuntimeError
@@ -41,7 +43,8 @@ def test_the_last_line_is_printed_when_training_fails(capsys: pytest.CaptureFixt
 
 def test_the_bar_shows_the_terms_and_the_speed(monkeypatch: pytest.MonkeyPatch):
     text = io.StringIO()
-    bar = Bar(100, 20)
+    bar = Bar()
+    bar.begin(100, 20, [])
     bar._bar.live.console = Console(file=text, force_terminal=True, width=120)
     with bar:
         bar.say("Training on cpu.")
@@ -52,6 +55,6 @@ def test_the_bar_shows_the_terms_and_the_speed(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_bar_is_for_terminals_alone(monkeypatch: pytest.MonkeyPatch):
-    assert isinstance(make_reporter(10, 0), Lines)
+    assert isinstance(make_reporter(), Lines)
     monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True, raising=False)
-    assert isinstance(make_reporter(10, 0), Bar)
+    assert isinstance(make_reporter(), Bar)

@@ -26,6 +26,7 @@ def whole(_: type, tokens: "Sequence[Token]") -> int:
 
 
 Count = Annotated[int, Parameter(converter=whole, validator=Number(gte=1))]
+Port = Annotated[int, Parameter(converter=whole, validator=Number(gte=1, lte=65535))]
 Rows = Annotated[int, Parameter(name="-n", converter=whole, validator=Number(gte=1))]
 SplitName = Literal["train", "valid", "test"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
@@ -77,6 +78,9 @@ def fit(
     resume: Path | None = None,
     out: Path | None = None,
     no_report: bool = False,
+    live: bool = False,
+    live_port: Port | None = None,
+    logger: str | None = None,
     quiet: bool = False,
     dotted: Annotated[dict[str, str], Parameter(parse=False)],
 ) -> int:
@@ -109,6 +113,9 @@ def fit(
         resume: The folder of a run that was stopped; goes on where it was.
         out: The folder of the new run; by default a new one in runs/.
         no_report: Write no report.html at the end.
+        live: Show the curves and what the model makes of a few data on a page of this machine while it trains.
+        live_port: The port of that page.
+        logger: Trackers to write to: tensorboard, wandb, mlflow; several with commas between them.
         quiet: Print nothing while training.
         dotted: Every other option of a recipe, by its dotted name.
     """
@@ -142,7 +149,8 @@ def fit(
         "recipe": recipe,
     }
     options = {name: value for name, value in short.items() if value is not None}
-    run = fit_run(data, config=config, out=out, resume=resume, report=not no_report, quiet=quiet, **options, **dotted)
+    how = {"report": not no_report, "quiet": quiet, "live": live_port or live, "logger": logger}
+    run = fit_run(data, config=config, out=out, resume=resume, **how, **options, **dotted)
     return results.report_fit(run)
 
 

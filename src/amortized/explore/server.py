@@ -62,11 +62,11 @@ def make_app(explorer: Explorer, *, host: str = "127.0.0.1") -> Any:
         raise InputError(NOT_INSTALLED) from error
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
-    app.add_exception_handler(HTTPException, _refuse_http)
+    app.add_exception_handler(HTTPException, refuse_http)
     app.add_exception_handler(InputError, lambda _, error: refusal(422, sentence(error)))
     app.add_exception_handler(Exception, lambda *_: refusal(500, "The explorer failed; the reason is where it was started."))
     _add_questions(app, explorer)
-    _add_files(app)
+    add_files(app, PAGE)
     return Guard(app, host, max(LEAST_BYTES, BYTES_PER_NUMBER * (explorer.entries + explorer.dimensions)))
 
 
@@ -86,16 +86,33 @@ def serving(run: "Run | View | Explorer", *, host: str = "127.0.0.1", port: int 
         InputError: The port is taken, the host is not this machine's, or FastAPI is not installed.
     """
     explorer = run if isinstance(run, Explorer) else Explorer(run)
-    app = make_app(explorer, host=host)
+    with running(make_app(explorer, host=host), bind(host, port), host=host) as address:
+        yield address
+
+
+@contextmanager
+def running(app: Any, bound: socket.socket, *, host: str = "127.0.0.1") -> Iterator[str]:
+    """Run an application of ASGI while the context lasts, from a thread.
+
+    Args:
+        app: The application.
+        bound: The socket, which is closed at the end.
+        host: What it is bound to.
+
+    Yields:
+        The address.
+
+    Raises:
+        InputError: uvicorn is not installed.
+    """
     try:
         import uvicorn
     except ImportError as error:
         raise InputError(NOT_INSTALLED) from error
-    bound = _bound(host, port)
     quiet: dict[str, Any] = {"log_level": "error", "log_config": None, "access_log": False, "server_header": False}
     plain: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "off", "timeout_graceful_shutdown": 2}
     server = uvicorn.Server(uvicorn.Config(app, **quiet, **plain))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="amortized explorer", daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="amortized server", daemon=True)
     thread.start()
     try:
         while not server.started and thread.is_alive():
@@ -172,12 +189,13 @@ def _asked(name: str, ask: Callable[..., Any]) -> Callable[..., Any]:
     return endpoint
 
 
-def _add_files(app: Any) -> None:
-    """Serve the files of the page: those that are there now, under their own names, and nothing else."""
+def add_files(app: Any, folder: Path) -> None:
+    """Serve the files of a page: those that are in the folder now, under their own names, and nothing else."""
     from starlette.requests import Request
     from starlette.responses import Response
 
-    files = {f"/{path.relative_to(PAGE).as_posix()}": path for path in PAGE.rglob("*") if path.suffix in KINDS and path.is_file()}
+    found = [path for path in folder.rglob("*") if path.suffix in KINDS and path.is_file()]
+    files = {f"/{path.relative_to(folder).as_posix()}": path for path in found}
     files["/"] = files["/index.html"]
 
     @app.api_route("/{path:path}", methods=["GET", "HEAD"])
@@ -188,13 +206,18 @@ def _add_files(app: Any) -> None:
         return Response(path.read_bytes(), media_type=KINDS[path.suffix])
 
 
-def _refuse_http(_: Any, error: Any) -> Any:
+def refuse_http(_: Any, error: Any) -> Any:
+    """What a request is answered that FastAPI refuses."""
     reasons = {404: "There is no such page.", 405: "This is not asked for in that way."}
     return refusal(error.status_code, reasons.get(error.status_code, "This cannot be answered."))
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that is bound."""
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that is bound and listens.
+
+    Raises:
+        InputError: The port is taken, or the host is not this machine's.
+    """
     no_address = f"host '{host}' is no address of this machine; leave --host out for {LOOPBACK[0]}."
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

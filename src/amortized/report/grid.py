@@ -54,8 +54,7 @@ def image_grid(
     """
     from PIL import Image
 
-    images = _with_channels(images)
-    n, height, width, _ = images.shape
+    n, height, width, _ = _with_channels(images).shape
     per_row = min(n, math.ceil(math.sqrt(n)) if columns is None else columns)
     if per_row < 1:
         raise InputError(f"a grid needs at least 1 column; columns is {columns}.")
@@ -136,6 +135,12 @@ def stacked(layers: Sequence[np.ndarray], columns: int) -> np.ndarray:
     missing, event = -len(layers[0]) % columns, layers[0].shape[1:]
     whole = [np.concatenate((layer, np.full((missing, *event), np.nan))) if missing else layer for layer in layers]
     return np.concatenate([layer.reshape(-1, 1, columns, *event) for layer in whole], axis=1).reshape(-1, *event)
+
+
+def _holes(images: np.ndarray) -> np.ndarray:
+    """(N, H, W) where a channel of a pixel is missing."""
+    holes = np.isnan(images)
+    return holes if images.ndim == 3 else np.any(holes, axis=-1)
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from amortized.training.settings import Settings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.loggers.logger import Logger
     from lightning_fabric.strategies import Strategy
 
 PRECISIONS = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed"}
@@ -62,8 +63,12 @@ def _leave() -> None:
         torch.distributed.destroy_process_group()
 
 
-def prepare(settings: Settings) -> "Fabric":
+def prepare(settings: Settings, loggers: "Sequence[Logger]" = ()) -> "Fabric":
     """A Fabric that knows its device and its rank, its other processes not yet started: they run the whole program again.
+
+    Args:
+        settings: Where and in which precision it computes.
+        loggers: What it is to log to.
 
     Raises:
         InputError: This machine does not have what the settings ask for, or the processes cannot be started from here.
@@ -80,6 +85,7 @@ def prepare(settings: Settings) -> "Fabric":
                 num_nodes=machines,
                 strategy=_strategy(settings, devices, machines),
                 precision=PRECISIONS[settings.precision],  # pyright: ignore[reportArgumentType]
+                loggers=list(loggers),
             )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         wanted = f"{devices} devices of kind '{settings.accelerator}' with strategy '{settings.strategy}'"

@@ -108,7 +108,8 @@ class Loop:
         """Train to the end, to the last improvement, or to a signal."""
         if self.path is not None and self.path.exists():
             self._restore(self.path)
-        reporter = Silent() if self.fabric.global_rank else self.reporter or make_reporter(self.total, self.progress.step)
+        reporter = Silent() if self.fabric.global_rank else self.reporter or make_reporter()
+        reporter.begin(self.total, self.progress.step, self.progress.history)
         self.began = time.perf_counter()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         with (
@@ -152,7 +153,7 @@ class Loop:
                     reporter.advance(pending, self._shown())
                     shown, pending = time.perf_counter(), 0
                 if progress.step == last and is_validated:  # before anything is saved, so that no row is lost in between
-                    reporter.row(self._validate(epoch + 1), self._speed())
+                    reporter.row(self._validate(epoch + 1, reporter), self._speed())
                 if (number := self.watch.signal) is not None:
                     return f"stopped by {number.name} at step {progress.step}"
                 if self.path is not None and self.watch.is_due:
@@ -225,7 +226,7 @@ class Loop:
     def _seconds(self) -> float:
         return self.progress.seconds + time.perf_counter() - self.began
 
-    def _validate(self, epoch: int) -> dict[str, Any]:
+    def _validate(self, epoch: int, reporter: Reporter) -> dict[str, Any]:
         """Close a row of the history, and keep the weights if their validation bound is the best."""
         progress = self.progress
         with self._refusing():
@@ -242,6 +243,7 @@ class Loop:
                 row |= by_name(scores, "valid", self.bare)
                 self.watch.check_scores(scores, progress.step)
                 self._compare(scores[0])
+            reporter.look()
         self.means.reset()
         row["seconds"] = round(self._seconds, 3)
         progress.history.append(row)

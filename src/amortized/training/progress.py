@@ -1,13 +1,19 @@
-"""What a person sees while a model trains: a bar on a terminal, plain lines elsewhere."""
+"""What a person sees while a model trains: a bar on a terminal, plain lines elsewhere, and what else is told of it."""
 
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 
 
 class Reporter(AbstractContextManager, Protocol):
-    """Is told what happens; shows it."""
+    """Is told what happens; shows it. It is entered when it has been told of the beginning."""
+
+    def begin(self, total: int, done: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """Hear that `done` of `total` steps, with these rows of the history, were done before."""
+
+    def look(self) -> None:
+        """Look at the model, which stands as it is validated: with averaged weights, where there are any, and calibrated."""
 
     def say(self, line: str) -> None:
         """Show a line."""
@@ -27,6 +33,12 @@ class Silent:
 
     def __exit__(self, *_: object) -> None: ...
 
+    def begin(self, total: int, done: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """Do nothing."""
+
+    def look(self) -> None:
+        """Do nothing."""
+
     def say(self, line: str) -> None:
         """Do nothing."""
 
@@ -40,13 +52,17 @@ class Silent:
 class Lines(Silent):
     """One line per row of the history, at most about one a second; for logs and pipes."""
 
-    def __init__(self, total: int):
-        self.total = total
+    def __init__(self):
+        self.total = 0
         self._printed = float("-inf")
         self._pending = ""
 
     def __exit__(self, *_: object) -> None:
         self._print_pending()
+
+    def begin(self, total: int, done: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the total, which each line tells."""
+        self.total = total
 
     def say(self, line: str) -> None:
         """Print the line, after the last row that was held back."""
@@ -69,12 +85,16 @@ class Lines(Silent):
 class Bar(Silent):
     """A progress bar with the running means, for a terminal."""
 
-    def __init__(self, total: int, done: int):
+    def __init__(self):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"), TimeRemainingColumn())
         self._bar = Progress(*columns)
-        self._task = self._bar.add_task("", total=total, completed=done)
+        self._task = self._bar.add_task("")
+
+    def begin(self, total: int, done: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """Set the bar to where it starts."""
+        self._bar.update(self._task, total=total, completed=done)
 
     def __enter__(self) -> "Bar":
         self._bar.start()
@@ -93,6 +113,51 @@ class Bar(Silent):
         self._bar.update(self._task, advance=steps, description=text)
 
 
+class Several:
+    """Tells several reporters, in their order.
+
+    Args:
+        reporters: The reporters.
+    """
+
+    def __init__(self, *reporters: Reporter):
+        self.reporters = reporters
+        self._entered = ExitStack()
+
+    def __enter__(self) -> "Several":
+        for reporter in self.reporters:
+            self._entered.enter_context(reporter)
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._entered.__exit__(*raised)
+
+    def begin(self, total: int, done: int, history: Sequence[Mapping[str, Any]]) -> None:
+        """Tell each."""
+        for reporter in self.reporters:
+            reporter.begin(total, done, history)
+
+    def look(self) -> None:
+        """Tell each."""
+        for reporter in self.reporters:
+            reporter.look()
+
+    def say(self, line: str) -> None:
+        """Tell each."""
+        for reporter in self.reporters:
+            reporter.say(line)
+
+    def advance(self, steps: int, shown: Mapping[str, float]) -> None:
+        """Tell each."""
+        for reporter in self.reporters:
+            reporter.advance(steps, shown)
+
+    def row(self, row: Mapping[str, Any], speed: float) -> None:
+        """Tell each."""
+        for reporter in self.reporters:
+            reporter.row(row, speed)
+
+
 def describe(row: Mapping[str, Any], total: int, speed: float) -> str:
     """A row of the history as one line of plain text."""
     parts = [f"step {row['step']}/{total}", f"epoch {row['epoch']}"]
@@ -104,6 +169,6 @@ def describe(row: Mapping[str, Any], total: int, speed: float) -> str:
     return "  ".join(parts)
 
 
-def make_reporter(total: int, done: int) -> Reporter:
+def make_reporter() -> Reporter:
     """A bar where the output is a terminal, lines elsewhere."""
-    return Bar(total, done) if sys.stdout.isatty() else Lines(total)
+    return Bar() if sys.stdout.isatty() else Lines()
