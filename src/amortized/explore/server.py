@@ -1,0 +1,213 @@
+"""The explorer's server: the page, and what it asks, on this machine alone unless told otherwise."""
+
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amortized.errors import InputError
+from amortized.explore.answering import answer, refusal
+from amortized.explore.asking import check_keys, parse, sentence
+from amortized.explore.explorer import Explorer
+from amortized.explore.guard import LOOPBACK, Guard
+from amortized.report.view import View
+
+if TYPE_CHECKING:
+    from amortized.runs import Run
+
+PAGE = Path(__file__).parent / "page"
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "decode": (("z",), ("context", "follow")),
+    "encode": (("x",), ("context",)),
+    "terms": (("x", "z"), ("context",)),
+    "sample": ((), ("n", "temperature", "seed", "context")),
+    "path": (("begin", "end"), ("path", "steps", "context")),
+}
+"""The keys that each needs, and those that it may have."""
+
+LEAST_BYTES, BYTES_PER_NUMBER = 2**20, 26
+PORT = 8765
+
+
+def make_app(explorer: Explorer, *, host: str = "127.0.0.1") -> Any:
+    """The application that answers the page.
+
+    Args:
+        explorer: What it asks about.
+        host: What the server is bound to, which a request must name as its host.
+
+    Returns:
+        An application of ASGI.
+
+    Raises:
+        InputError: FastAPI is not installed.
+    """
+    try:
+        from fastapi import FastAPI
+        from starlette.exceptions import HTTPException
+    except ImportError as error:
+        raise InputError("the explorer needs FastAPI and uvicorn: pip install 'amortized[explore]'.") from error
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.redirect_slashes = False
+    app.add_exception_handler(HTTPException, _refuse_http)
+    app.add_exception_handler(InputError, lambda _, error: refusal(422, sentence(error)))
+    app.add_exception_handler(Exception, lambda *_: refusal(500, "The explorer failed; the reason is where it was started."))
+    _add_questions(app, explorer)
+    _add_files(app)
+    return Guard(app, host, max(LEAST_BYTES, BYTES_PER_NUMBER * (explorer.entries + explorer.dimensions)))
+
+
+@contextmanager
+def serving(run: "Run | View | Explorer", *, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """Serve the explorer while the context lasts, from a thread.
+
+    Args:
+        run: What is explored.
+        host: What to bind to.
+        port: The port; 0 takes a free one.
+
+    Yields:
+        The address of the page.
+
+    Raises:
+        InputError: The port is taken, the host is not this machine's, or FastAPI is not installed.
+    """
+    explorer = run if isinstance(run, Explorer) else Explorer(run)
+    app = make_app(explorer, host=host)
+    import uvicorn
+
+    bound = _bound(host, port)
+    settings: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False, "ws": "none", "http": "h11"}
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=2, **settings))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="amortized explorer", daemon=True)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        yield f"http://{_in_address(host)}:{bound.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
+        bound.close()
+
+
+def serve(
+    run: "Run",
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    split: str | None = None,
+    open_browser: bool = True,
+) -> None:
+    """Serve the explorer of a run until it is interrupted (Ctrl-C).
+
+    Args:
+        run: The run.
+        host: What to bind to; other than this machine's own address, everyone who reaches it can explore the model and its data.
+        port: The port; 0 takes a free one.
+        split: The part of the data that is on the map; None takes the first that there is of test, valid and train.
+        open_browser: Whether to open the page in the browser.
+
+    Raises:
+        InputError: The split is not there, the port is taken, the host is not this machine's, or FastAPI is not installed.
+    """
+    explorer = Explorer(View(run, split=split))
+    if split is not None and explorer.missing is not None:
+        raise InputError(explorer.missing)
+    if explorer.missing is not None:
+        print(f"The map has no data: {explorer.missing}")
+    explorer.description()  # so that the page need not wait for it
+    with serving(explorer, host=host, port=port) as address:
+        if host not in LOOPBACK:
+            print(f"Warning: bound to {host}, whoever reaches it can see the model and its data.", file=sys.stderr)
+        print(f"The explorer is at {address} (Ctrl-C ends it).", flush=True)
+        if open_browser:
+            webbrowser.open(address)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+def _add_questions(app: Any, explorer: Explorer) -> None:
+    app.get("/api/description")(lambda: answer(explorer.description()))
+
+    @app.get("/api/datum/{n}")
+    def datum(n: str) -> Any:
+        if not (n.isascii() and n.isdecimal() and len(n) < 10):
+            raise InputError("a datum is named by its number, counted from 0.")
+        return answer(explorer.datum(int(n)))
+
+    for name in QUESTIONS:
+        app.post(f"/api/{name}")(_asked(name, getattr(explorer, name)))
+
+
+def _asked(name: str, ask: Callable[..., Any]) -> Callable[..., Any]:
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+
+    def answered(body: bytes) -> Any:
+        question = parse(body)
+        check_keys(question, *QUESTIONS[name])
+        return answer(ask(**question))
+
+    async def endpoint(request: Request) -> Any:
+        return await run_in_threadpool(answered, await request.body())
+
+    return endpoint
+
+
+def _add_files(app: Any) -> None:
+    """Serve the files of the page: those that are there now, under their own names, and nothing else."""
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    files = {f"/{path.relative_to(PAGE).as_posix()}": path for path in PAGE.rglob("*") if path.suffix in KINDS and path.is_file()}
+    files["/"] = files["/index.html"]
+
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"])
+    def page(request: Request) -> Any:
+        path = files.get(request.scope["path"])
+        if path is None:
+            return refusal(404, "There is no such page.")
+        return Response(path.read_bytes(), media_type=KINDS[path.suffix])
+
+
+def _refuse_http(_: Any, error: Any) -> Any:
+    reasons = {404: "There is no such page.", 405: "This is not asked for in that way."}
+    return refusal(error.status_code, reasons.get(error.status_code, "This cannot be answered."))
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that is bound."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(
+            f"host '{host}' is no address that can be bound to ({error}); leave --host out for 127.0.0.1."
+        ) from error
+    try:
+        if sys.platform != "win32":  # there it would take a port away from another server
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(128)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise InputError(
+            f"port {port} of {host} cannot be taken ({getattr(error, 'strerror', error)}); give another --port, or 0 for a free one."
+        ) from error
+    return bound
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
