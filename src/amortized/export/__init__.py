@@ -1,1 +1,5 @@
-"""x."""
+"""What leaves the library: a fitted model as ONNX graphs, as `torch.export` programs, or as a page that explores it by itself."""
+
+from amortized.export.exporting import Exported, export
+
+__all__ = ["Exported", "export"]

@@ -136,7 +136,7 @@ def decoder_of(model: Model, z: Tensor, context: Mapping[str, Tensor], *, bare: 
     first = _center_of(p)
     if first is None:
         raise InputError(
-            f"likelihood {type(_bare(p)).__name__} has no mean that can be computed at once: its entries are drawn one after the"
+            f"likelihood '{_kind(model)}' has no mean that can be computed at once: its entries are drawn one after the"
             " other, which no graph does; export a model whose likelihood has a mean, such as 'bernoulli' or 'logistic-mixture'."
         )
     known = [] if bare else _known(p, PARAMETERS, besides=first)
@@ -156,6 +156,11 @@ def pushed(q: Distribution, noise: Tensor) -> Tensor:
 def _named(context: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The conditions under names that no other input has."""
     return {f"condition_{name}" if name in ("x", "z", "noise") else name: value for name, value in context.items()}
+
+
+def _kind(model: Model) -> str:
+    likelihood = getattr(model, "parts", {"likelihood": model})["likelihood"]
+    return getattr(likelihood, "kind", type(likelihood).__name__)
 
 
 def _bare(p: Distribution) -> Distribution:
