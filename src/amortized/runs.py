@@ -124,6 +124,22 @@ class Run(Fitted):
             self.folder.write_metrics({name: self.metrics[name]})
         return evidence
 
+    def explore(self, *, host: str = "127.0.0.1", port: int = 8765, split: str | None = None, open_browser: bool = True) -> None:
+        """Serve a page on which the model is explored, until it is interrupted (Ctrl-C).
+
+        Args:
+            host: What to bind to; by default this machine alone can reach it.
+            port: The port; 0 takes a free one.
+            split: The part of the data that is on the map; None takes the first that there is of test, valid and train.
+            open_browser: Whether to open the page in the browser.
+
+        Raises:
+            InputError: The split is not there, the port is taken, or the extra `amortized[explore]` is not installed.
+        """
+        from amortized.explore import serve
+
+        serve(self, host=host, port=port, split=split, open_browser=open_browser)
+
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write the model alone, `config.json` and `model.safetensors`, in the conventions of the Hugging Face Hub.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from amortized.runs import Run
 
 
-def _whole(_: type, tokens: "Sequence[Token]") -> int:
+def whole(_: type, tokens: "Sequence[Token]") -> int:
     """An integer as it is written; cyclopts' own conversion rounds a fraction."""
     try:
         return int(tokens[0].value)
@@ -25,8 +25,8 @@ def _whole(_: type, tokens: "Sequence[Token]") -> int:
         raise ValueError(f"it is '{tokens[0].value}'; give an integer") from None
 
 
-Count = Annotated[int, Parameter(converter=_whole, validator=Number(gte=1))]
-Rows = Annotated[int, Parameter(name="-n", converter=_whole, validator=Number(gte=1))]
+Count = Annotated[int, Parameter(converter=whole, validator=Number(gte=1))]
+Rows = Annotated[int, Parameter(name="-n", converter=whole, validator=Number(gte=1))]
 SplitName = Literal["train", "valid", "test"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 

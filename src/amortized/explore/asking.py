@@ -88,7 +88,7 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
     Raises:
         InputError: It is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+    if not is_integer(value) or not low <= value <= high:
         raise InputError(f"{name} is {shown(value)}; give an integer from {low} to {high}.")
     return int(value)
 
@@ -102,6 +102,11 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating) or not low <= value <= high:
         raise InputError(f"{name} is {shown(value)}; give a number from {low:g} to {high:g}.")
     return float(value)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, and no truth value."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def shown(value: Any) -> str:
@@ -128,7 +133,11 @@ def listed(values: NDArray[Any]) -> list[Any]:
     """An array as nested lists of Python numbers that read back as the same float32; what is not finite becomes None."""
     values = np.asarray(values, dtype=np.float32)
     finite = np.isfinite(values)
-    return values.tolist() if finite.all() else np.where(finite, values.astype(object), None).tolist()
+    if finite.all():
+        return values.tolist()
+    said = values.astype(object)
+    said[~finite] = None
+    return said.tolist()
 
 
 def known(value: float | None) -> float | None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from amortized.distributions import is_point_mass
 from amortized.evaluation import evaluate
@@ -45,7 +45,7 @@ def ellipse(q: Distribution, plane: Plane) -> dict[str, Any] | None:
 
 
 def scores(model: Model, batch: Batch, samples: int, seed: int) -> dict[str, float | None] | None:
-    """The two terms of the bound of one datum, their sum, and log p(x) by importance sampling, nats; None where there is no bound."""
+    """The two terms of the bound of one datum, their sum, and an estimate of log p(x), nats; None where there is no bound."""
     found = evaluate(model, [batch], samples=samples, seed=seed)
     if found.elbo is None or found.nll is None or found.nll_variance is None or found.rate is None:
         return None
@@ -64,8 +64,9 @@ def terms_at(model: Model, batch: Batch, z: Tensor) -> dict[str, float | None]:
     joint = Joint(model, batch, p, q)
     log_px_z, log_pz = _value(joint.log_px, z), _value(joint.log_prior, z)
     log_qz = None if is_point_mass(q) else _value(joint.log_q, z)
-    parts = (log_px_z, log_pz, log_qz)
-    here = None if None in parts else known(log_px_z + log_pz - log_qz)  # pyright: ignore[reportOptionalOperand]
+    here = None
+    if log_px_z is not None and log_pz is not None and log_qz is not None:
+        here = known(log_px_z + log_pz - log_qz)
     return {"log_px_z_nats": log_px_z, "log_pz_nats": log_pz, "log_qz_nats": log_qz, "elbo_here_nats": here}
 
 
@@ -78,7 +79,7 @@ def _moments(q: Distribution, plane: Plane) -> tuple[NDArray[Any], NDArray[Any]]
     if type(inner) is Normal:
         scaled = axes * inner.stddev.flatten().cpu().numpy()
         return plane.project(inner.mean.flatten().cpu().numpy()), scaled @ scaled.T
-    if hasattr(inner, "covariance_matrix"):
+    if isinstance(inner, MultivariateNormal):
         covariance = inner.covariance_matrix[0].cpu().numpy()
         return plane.project(inner.mean.flatten().cpu().numpy()), axes @ covariance @ axes.T
     places = plane.project(q.sample(torch.Size((ELLIPSE_DRAWS,))).flatten(1).cpu().numpy())

@@ -14,7 +14,7 @@ from amortized.errors import InputError
 from amortized.explore.answering import answer, refusal
 from amortized.explore.asking import check_keys, parse, sentence
 from amortized.explore.explorer import Explorer
-from amortized.explore.guard import LOOPBACK, Guard
+from amortized.explore.guard import EVERYWHERE, LOOPBACK, Guard
 from amortized.report.view import View
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def serve(
         if open_browser:
             webbrowser.open(address)
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            while True:
+                time.sleep(3600)  # which an interruption ends on every system
 
 
 def _add_questions(app: Any, explorer: Explorer) -> None:
@@ -203,11 +204,13 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.listen(128)
     except (OSError, OverflowError) as error:
         bound.close()
+        reason = getattr(error, "strerror", error)
         raise InputError(
-            f"port {port} of {host} cannot be taken ({getattr(error, 'strerror', error)}); give another --port, or 0 for a free one."
+            f"port {port} of {host} cannot be taken ({reason}); give another --port, or 0 for a free one."
         ) from error
     return bound
 
 
 def _in_address(host: str) -> str:
+    host = LOOPBACK[0] if host in EVERYWHERE else host
     return f"[{host}]" if ":" in host else host

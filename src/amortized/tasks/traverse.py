@@ -44,7 +44,7 @@ class Ranking:
 
     dimensions: NDArray[np.int64]
     carried: NDArray[np.floating]
-    measure: Literal["kl_nats", "variance", "response"]
+    measure: Literal["kl_nats", "variance"]
 
     def first(self, count: int | None) -> "Ranking":
         """The first of them; all where None is given."""

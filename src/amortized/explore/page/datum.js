@@ -1,0 +1,52 @@
+"use strict";
+
+// The datum x that is looked at: one of the data, or one that is drawn or typed; with its reconstruction.
+class Datum {
+  // part: the section; hooks: edited(x), wanted(index)
+  constructor(part, description, hooks) {
+    const find = (id) => part.querySelector(`#${id}`);
+    const {event, data} = description;
+    Object.assign(this, {event, data, note: find("datum-note"), index: find("index"), again: find("again"), usual: find("datum-note").textContent});
+    this.editor = event.kind === "image" ? Datum.pad(find, event, hooks.edited) : new RowForm(find("row"), event, hooks.edited);
+    find("choosing").hidden = !description.can.datum;
+    if (data) {
+      this.index.max = String(data.count - 1);
+      find("count").textContent = `of the ${data.count} of ${data.split} on the map`;
+    }
+    find("choosing").addEventListener("submit", (submit) => submit.preventDefault());
+    this.index.addEventListener("change", () => this.index.value !== "" && this.index.reportValidity() && hooks.wanted(Number(this.index.value)));
+    this.clear();
+  }
+
+  static pad(find, event, edited) {
+    const parts = {canvas: find("pad"), cursor: find("pad-cursor"), clear: find("clear"), undo: find("undo"), erase: find("erase"), ink: find("ink")};
+    return new Pad(parts, event, edited);
+  }
+
+  // What a datum is called, in words.
+  name({index, label, context}) {
+    const hidden = label === null || label === undefined || "label" in (context ?? {});
+    const labelled = hidden ? "" : `, label ${Legend.nameOf(this.data, label)}`;
+    const given = Object.keys(context ?? {}).length ? `, ${Conditions.words(context)}` : "";
+    return index === null ? `your own x${given}` : `datum ${index}${labelled}${given}`;
+  }
+
+  // chosen: {index or null, label, context, answer}; the editor is left as it is while one edits
+  show(chosen) {
+    const {answer, index} = chosen;
+    this.note.textContent = `This is ${this.name(chosen)}.`;
+    this.index.value = index === null ? "" : String(index);
+    if (index !== null) this.editor.set(answer.x);
+    if (this.event.kind !== "image") return;
+    Picture.paint(this.again, answer.reconstruction, this.event);
+    this.again.setAttribute("aria-label", `Its reconstruction: ${Picture.words(answer.reconstruction, this.event)}`);
+  }
+
+  clear() {
+    this.note.textContent = this.usual;
+    this.index.value = "";
+    if (this.event.kind !== "image") return;
+    this.editor.set(this.editor.blank());
+    Picture.paint(this.again, this.editor.blank(), this.event);
+  }
+}

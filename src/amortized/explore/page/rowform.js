@@ -1,0 +1,58 @@
+"use strict";
+
+// A row of a table to edit: a slider and a number for each column; an empty number is a missing entry.
+class RowForm {
+  constructor(list, event, change) {
+    Object.assign(this, {list, event, change, rows: []});
+    this.x = Array.from({length: event.shape.reduce((a, b) => a * b, 1)}, (_, position) => {
+      const [low, high] = Picture.rangeOf(event, position);
+      return this.allowed((low + high) / 2);
+    });
+  }
+
+  // The nearest value that the data could have.
+  allowed(value) {
+    const {step, low, high, support} = this.event;
+    if (value === null) return null;
+    if (support === "binary") return value > (low + high) / 2 ? high : low;
+    const bounded = Words.clamp(value, low ?? -Infinity, high ?? Infinity);
+    return step ? (low ?? 0) + Math.round((bounded - (low ?? 0)) / step) * step : bounded;
+  }
+
+  show(positions) {
+    this.rows = positions.map((position) => this.row(position));
+    this.list.replaceChildren(...this.rows.map(({item}) => item));
+    this.set(this.x);
+  }
+
+  row(position) {
+    const {make, near} = Words;
+    const name = Picture.columnName(this.event, position);
+    const [low, high] = Picture.rangeOf(this.event, position);
+    const step = this.event.support === "binary" ? this.event.high - this.event.low : this.event.step ?? "any";
+    const id = `column${position}`;
+    const range = make("input", {type: "range", step: String(step), min: String(low), max: String(high), "aria-label": `${name}, as a slider`});
+    const number = make("input", {type: "number", step: String(step), id, placeholder: "missing", inputmode: "decimal"});
+    const span = make("small", {}, `${near(low, (high - low) / 20)} to ${near(high, (high - low) / 20)}`);
+    range.addEventListener("input", () => this.edit(position, Number(range.value)));
+    number.addEventListener("input", () => !number.validity.badInput && this.edit(position, number.value === "" ? null : Number(number.value), number));
+    const item = make("li", {}, make("label", {for: id, title: name}, name), range, number, span);
+    return {position, range, number, item, digits: Math.max(0, Math.ceil(2.5 - Math.log10(high - low)))};
+  }
+
+  edit(position, value, typed = null) {
+    this.x = this.x.with(position, value);
+    this.set(this.x, typed);
+    this.change(this.x);
+  }
+
+  // Show a row; the field in which one types is left alone.
+  set(x, typed = null) {
+    this.x = x;
+    for (const {position, range, number, digits} of this.rows) {
+      const value = x[position];
+      if (value !== null) range.value = String(value);
+      if (number !== typed) number.value = value === null ? "" : String(Number(value.toFixed(Math.min(digits, 12))));
+    }
+  }
+}
