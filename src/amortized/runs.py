@@ -19,6 +19,7 @@ from amortized.training import Outcome
 from amortized.training.checkpoints import state_tensors, write_tensors
 
 if TYPE_CHECKING:
+    from amortized.export import Exported
     from amortized.studies import Evaluation, Show
 
 
@@ -139,6 +140,20 @@ class Run(Fitted):
         from amortized.explore import serve
 
         serve(self, host=host, port=port, split=split, open_browser=open_browser)
+
+    def export(self, to: str = "onnx", out: str | os.PathLike[str] | None = None) -> "Exported":
+        """Write the model in a form that works without this library: "onnx" graphs, "torch" programs, or an "html" page.
+
+        Args:
+            to: As in `amortized.export.export`.
+            out: As there; by default in the run folder.
+
+        Raises:
+            InputError: Nothing of the model can be exported, or a package is not installed.
+        """
+        from amortized.export import export
+
+        return export(self, to, out)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write the model alone, `config.json` and `model.safetensors`, in the conventions of the Hugging Face Hub.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from amortized.cli import evaluations, exploring, results, studies, tasks
+from amortized.cli import evaluations, exploring, exporting, results, studies, tasks
 from amortized.cli.commands import app
 from amortized.cli.words import explain, split_dotted
 from amortized.errors import InputError
 
-assert evaluations.app is exploring.app is studies.app is tasks.app is app  # each module adds its commands
+assert evaluations.app is exploring.app is exporting.app is studies.app is tasks.app is app  # each module adds its commands
 
 WRONG_INPUT = 2
 INTERRUPTED = 130

@@ -1,48 +1,25 @@
 """Exporting a run: which parts there are, what is said about them, and where they are written."""
 
-import copy
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal, get_args
 
 from amortized.errors import InputError, nearest
+from amortized.export.exported import Exported
 from amortized.export.graphs import onnx_of, torch_of
 from amortized.export.parts import Part, decoder_of, encoder_of
+from amortized.export.taking import UNSEEN_BY_DECODER, UNSEEN_BY_ENCODER, describe, latents_of, plain, rows_of
 from amortized.export.tracing import BATCHES
 from amortized.files import write_atomically
-from amortized.models import LatentModel
-from amortized.models.model import Model, evaluating
+from amortized.models.model import evaluating
 from amortized.report.view import View
-from amortized.terms import Batch
 
 if TYPE_CHECKING:
     from amortized.runs import Run
 
 Format = Literal["onnx", "torch", "html"]
-UNSEEN_BY_ENCODER = ("likelihood",)
-UNSEEN_BY_DECODER = ("posterior", "prior", "links")
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What an export wrote.
-
-    Attributes:
-        files: The files.
-        differences: Of each part, the largest difference from torch, relative to the largest value of its tensor.
-        left_out: Why a part is not among them, by its name.
-    """
-
-    files: tuple[Path, ...]
-    differences: dict[str, float] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def export(run: "Run", to: str = "onnx", out: str | os.PathLike[str] | None = None) -> Exported:
@@ -77,81 +54,6 @@ def export(run: "Run", to: str = "onnx", out: str | os.PathLike[str] | None = No
     return _export_graphs(run, onnx_of if to == "onnx" else torch_of, target, SUFFIXES[to])
 
 
-def plain(model: Model, *, without: Sequence[str] = ()) -> Model:
-    """A copy of a model on the CPU, in evaluation mode: what is traced, so that tracing leaves nothing on the model itself.
-
-    Args:
-        model: The model.
-        without: Parts that are not needed, so that no file carries their weights.
-    """
-    assert isinstance(model, nn.Module)
-    copied = copy.deepcopy(model).cpu().eval()
-    if isinstance(copied, LatentModel):
-        for name in without:
-            copied.parts.pop(name) if name in copied.parts else None
-    return copied  # pyright: ignore[reportReturnType]
-
-
-def rows_of(view: View) -> Batch:
-    """Some of the run's data, on the CPU, or draws from the model where the data are gone."""
-    count = max(BATCHES)
-    try:
-        return view.batch.rows(slice(count)).to(torch.device("cpu"))
-    except InputError:
-        context = middle(view, count)
-        with evaluating(view.model, view.seed, "export"):
-            return Batch(view.model.sample(count, context).cpu(), context=context)
-
-
-def middle(view: View, count: int) -> dict[str, Tensor]:
-    """Conditions of so many rows: all classes in turn, and numbers at their means."""
-    return {
-        name: torch.arange(count) % condition.classes
-        if condition.classes is not None
-        else torch.tensor(condition.loc).expand(count, condition.width).contiguous()
-        for name, condition in view.spec.conditions.items()
-    }
-
-
-def latents_of(model: Model, context: dict[str, Tensor]) -> Tensor:
-    """(B, *event) draws from the prior to hold a decoder against torch on."""
-    count, p = max(BATCHES), model.prior(context)
-    return p.sample() if p.batch_shape == (count,) else p.sample((count,)).reshape(count, *p.event_shape)
-
-
-def describe(run: "Run", part: Part) -> dict[str, Any]:
-    """What a part is about, as JSON can say it."""
-    spec, model = run.spec, part.module.get_submodule("model")
-    inside = type(getattr(model, "preprocess", None)).__name__ if part.name == "encoder" else type(model).__name__
-    about = {
-        "encoder": "q(z | x): data in the units that the model scores, NaN where missing, to the latent's center and scale.",
-        "decoder": "E[x | z]: latents to data in their own units.",
-    }[part.name]
-    return {
-        "library": "amortized",
-        "version": version("amortized"),
-        "part": part.name,
-        "about": about,
-        "inputs": {name: _tensor(value) for name, value in part.inputs.items()},
-        "outputs": {name: _tensor(value) for name, value in zip(part.outputs, part.module(*part.rows(1)), strict=True)},
-        "model": type(model).__name__,
-        "preprocessing_inside": inside if part.name == "encoder" else None,
-        "event": {
-            "shape": list(spec.event_shape),
-            "support": spec.support,
-            "levels": spec.levels,
-            "columns": list(spec.columns),
-            "raw_data_divided_by": spec.divisor,
-        },
-        "conditions": {
-            name: {"classes": condition.classes, "names": list(condition.names)}
-            if condition.classes is not None
-            else {"width": condition.width, "mean": list(condition.loc), "deviation": list(condition.scale)}
-            for name, condition in spec.conditions.items()
-        },
-    }
-
-
 def _export_graphs(run: "Run", write: Callable[..., tuple[bytes, float]], folder: Path, suffix: str) -> Exported:
     view = View(run, most=max(BATCHES))
     model, batch = plain(run.model), rows_of(view)
@@ -181,7 +83,3 @@ def _export_graphs(run: "Run", write: Callable[..., tuple[bytes, float]], folder
         files.append(folder / f"{name}{suffix}")
         write_atomically(files[-1], content)
     return Exported(tuple(files), differences, left_out)
-
-
-def _tensor(value: Tensor) -> dict[str, Any]:
-    return {"shape": ["batch", *value.shape[1:]], "dtype": str(value.dtype).removeprefix("torch.")}

@@ -153,9 +153,13 @@ def pushed(q: Distribution, noise: Tensor) -> Tensor:
     return flow.transform.call_and_ladj(e.flatten(1))[0].unflatten(-1, flow.event_shape)
 
 
+def input_name(condition: str) -> str:
+    """What the input of a condition is called: as the condition, where no other input is."""
+    return f"condition_{condition}" if condition in ("x", "z", "noise") else condition
+
+
 def _named(context: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The conditions under names that no other input has."""
-    return {f"condition_{name}" if name in ("x", "z", "noise") else name: value for name, value in context.items()}
+    return {input_name(name): value for name, value in context.items()}
 
 
 def _kind(model: Model) -> str:
