@@ -27,8 +27,8 @@ def export(run: "Run", to: str = "onnx", out: str | os.PathLike[str] | None = No
 
     Args:
         run: The run.
-        to: "onnx", a folder with `encoder.onnx` and `decoder.onnx`; "torch", one with `encoder.pt2` and `decoder.pt2`, programs of
-            `torch.export`; or "html", a page that explores the model by itself.
+        to: "onnx", a folder with `encoder.onnx` and `decoder.onnx`; "torch", one with `encoder.pt2` and `decoder.pt2`, programs
+            of `torch.export`; or "html", a page that explores the model by itself.
         out: The folder, or the file of the page; by default `onnx`, `torch` or `explorer.html` in the run folder.
 
     Each graph takes any number of rows and was held against torch on several; data are given in the units that the model scores,

@@ -96,7 +96,9 @@ def _packages() -> Any:
 
 def _translations() -> dict[Any, Any]:
     """Operators that torch does not translate."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18
 
     def hypot(a: Any, b: Any) -> Any:
         return op.Sqrt(op.Add(op.Mul(a, a), op.Mul(b, b)))

@@ -1,8 +1,8 @@
 """The explorer's page in one file, which opens from a disk: its parts inlined, the model as ONNX, the runtime and some data.
 
 Nothing is requested: scripts and styles stand in the file and the policy of its content names their hashes; the runtime is a
-module that the page makes of its own content, as a blob, and its WebAssembly is handed to it. What the page knows of the model and
-the data is one JSON, with arrays in base64, of which `explore/page/local.js` makes answers.
+module that the page makes of its own content, as a blob, and its WebAssembly is handed to it. What the page knows of the model
+and the data is one JSON, with arrays in base64, of which `explore/page/local.js` makes answers.
 """
 
 import base64

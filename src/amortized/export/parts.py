@@ -103,8 +103,8 @@ def encoder_of(model: Model, batch: Batch) -> Part:
     climbing = next((type(part).__name__ for part in posteriors if hasattr(part, "refine")), None)
     if climbing is not None:
         raise InputError(
-            f"posterior {climbing} climbs the bound of each datum by its gradient, and a graph takes none, so the encoder cannot be"
-            " exported; export a model with an amortized posterior, such as 'gaussian'."
+            f"posterior {climbing} climbs the bound of each datum by its gradient, and a graph takes none, so the encoder cannot"
+            " be exported; export a model with an amortized posterior, such as 'gaussian'."
         )
     x = batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, torch.nan)
     inputs = {"x": x, **_named(batch.context)}

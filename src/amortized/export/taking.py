@@ -1,7 +1,7 @@
 """What an export takes of a run: a copy of the model, some rows to trace and to check it with, and what is said about a part."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,8 @@ UNSEEN_BY_ENCODER = ("likelihood",)
 UNSEEN_BY_DECODER = ("posterior", "prior", "links")
 
 
-def plain(model: Model, *, without: Sequence[str] = ()) -> Model:
-    """A copy of a model on the CPU, in evaluation mode: what is traced, so that tracing leaves nothing on the model itself.
+def plain(model: Model, *, without: Sequence[str] = ()) -> Any:
+    """A copy of a model, a module too, on the CPU, in evaluation mode: what is traced, so that tracing leaves nothing on the model itself.
 
     Args:
         model: The model.
@@ -34,8 +34,9 @@ def plain(model: Model, *, without: Sequence[str] = ()) -> Model:
     copied = copy.deepcopy(model).cpu().eval()
     if isinstance(copied, LatentModel):
         for name in without:
-            copied.parts.pop(name) if name in copied.parts else None
-    return copied  # pyright: ignore[reportReturnType]
+            if name in copied.parts:
+                del copied.parts[name]
+    return copied
 
 
 def rows_of(view: View) -> Batch:
@@ -59,7 +60,7 @@ def middle(view: View, count: int) -> dict[str, Tensor]:
     }
 
 
-def latents_of(model: Model, context: dict[str, Tensor]) -> Tensor:
+def latents_of(model: Model, context: Mapping[str, Tensor]) -> Tensor:
     """(B, *event) draws from the prior to hold a decoder against torch on."""
     count, p = max(BATCHES), model.prior(context)
     return p.sample() if p.batch_shape == (count,) else p.sample((count,)).reshape(count, *p.event_shape)
