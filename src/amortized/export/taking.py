@@ -24,7 +24,7 @@ UNSEEN_BY_DECODER = ("posterior", "prior", "links")
 
 
 def plain(model: Model, *, without: Sequence[str] = ()) -> Any:
-    """A copy of a model, a module too, on the CPU, in evaluation mode: what is traced, so that tracing leaves nothing on the model itself.
+    """A copy of a model, a module too, on the CPU and in evaluation mode: tracing leaves nothing on the model itself.
 
     Args:
         model: The model.
