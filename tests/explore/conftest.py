@@ -53,7 +53,7 @@ def digits():
 
 @pytest.fixture(scope="session")
 def explorer(digits):
-    return Explorer(View(digits, most=60))
+    return Explorer(View(digits, most=60), samples=100)
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.distributions import Distribution
 
-from amortized.distributions import representative
-from amortized.distributions.center import in_support
 from amortized.distributions.chain import Chain
 from amortized.explore import conditions
 from amortized.explore.asking import known, listed
+from amortized.explore.held import Held, drawn
 from amortized.explore.mapping import Map
 from amortized.recipes.spec import Spec
 from amortized.runs import Run
@@ -67,7 +66,7 @@ def _latent(chart: Map) -> dict[str, Any]:
     order, (mean, spread) = chart.order, chart.moments
     with chart.held.working("prior"):
         p = chart.held.prior(1)
-        freedom = _freedom(p)
+        freedom = _freedom(chart.held, p)
     return {
         "dimensions": len(order.entries),
         "order": order.entries,
@@ -80,14 +79,16 @@ def _latent(chart: Map) -> dict[str, Any]:
     } | freedom
 
 
-def _freedom(p: Distribution) -> dict[str, Any]:
+def _freedom(held: Held, p: Distribution) -> dict[str, Any]:
     """Whether one entry of the latent can be moved alone, and why not."""
-    if in_support(p, representative(p) + A_MOVE):
+    if held.can_be(drawn(p, 1) + A_MOVE):
         return {"movable": True, "reason": None, "spherical": False}
-    if bool(getattr(p.support, "is_discrete", False)):
+    supports = [q.support for q in held.supports]
+    if any(support is not None and support.is_discrete for support in supports):
         reason = "The latent is made of classes, and there is nothing between them."
         return {"movable": False, "reason": reason, "spherical": False}
-    return {"movable": False, "reason": "The latent lies on a sphere, on which no entry can move alone.", "spherical": True}
+    reason = "The latent lies on a sphere, on which no entry can move alone."
+    return {"movable": False, "reason": reason, "spherical": len(supports) == 1}
 
 
 def _data(chart: Map) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from amortized.distributions import center, representative, spherical
-from amortized.distributions.center import in_support
 from amortized.distributions.chain import Chain
 from amortized.errors import InputError, nearest
 from amortized.explore import conditions, scoring
@@ -20,7 +19,7 @@ from amortized.explore.asking import FARTHEST, integer, is_integer, listed, numb
 from amortized.explore.describing import describe
 from amortized.explore.held import Held, as_rows, drawn
 from amortized.explore.mapping import Map
-from amortized.report.view import View
+from amortized.report.view import DATA, View
 from amortized.tasks.running import rows_at_once
 from amortized.terms import Batch
 
@@ -30,8 +29,11 @@ if TYPE_CHECKING:
 MOST_ROWS = 256
 """Latents that are decoded at once, at most; fewer where data are large."""
 
-SAMPLES = 500
-"""Posterior samples of a datum's score."""
+SAMPLES, FEW_SAMPLES = 400, 50
+"""Posterior samples of a datum's score, and of one whose decoder goes from entry to entry."""
+
+MOST_ENTRIES = 2**26
+"""Numbers of all data of the map together."""
 
 HOTTEST = 10.0
 """The highest temperature."""
@@ -44,7 +46,7 @@ class Explorer:
 
     Args:
         run: The run, or a view of it, whose data are then those of the map.
-        samples: Posterior samples of a datum's score.
+        samples: Posterior samples of a datum's score; None takes as many as a click can wait for.
 
     Attributes:
         entries: How many numbers a datum has.
@@ -57,9 +59,10 @@ class Explorer:
         ([8, 8], 64)
     """
 
-    def __init__(self, run: "Run | View", *, samples: int = SAMPLES):
-        self.view, self.samples = View.of(run), samples
+    def __init__(self, run: "Run | View", *, samples: int | None = None):
+        self.view = run if isinstance(run, View) else view_of(run)
         self._held = Held(self.view)
+        self.samples = (SAMPLES if self._held.factorizes else FEW_SAMPLES) if samples is None else samples
         self._map = Map(self._held)
         self.entries = self._held.model.event_shape.numel()
         self.most_rows = max(2, min(MOST_ROWS, rows_at_once(self._held.model)))
@@ -197,7 +200,7 @@ class Explorer:
                 own = {name: value.expand(steps, *value.shape[1:]) for name, value in self._held.row(begin).context.items()}
                 rows |= {name: value for name, value in own.items() if name not in (context or {})}
             z = _between(self._end("begin", begin), self._end("end", end), path, steps)
-            if not in_support(self._held.model.prior(rows), z):
+            if not self._held.can_be(z):
                 raise InputError(
                     f"a {path} path leaves what the latent can be: on a sphere take 'spherical'; of classes there is none."
                 )
@@ -230,6 +233,11 @@ class Explorer:
             "reconstruction": self._decoded(z, batch.context)[0],
             "terms": scoring.scores(model, batch, self.samples, self.view.seed),
         }
+
+
+def view_of(run: "Run", split: str | None = None) -> View:
+    """What of a run's data is on the map: a part of a split, smaller where data are large."""
+    return View(run, split=split, most=max(1, min(DATA, MOST_ENTRIES // run.model.event_shape.numel())))
 
 
 def _between(a: Tensor, b: Tensor, path: str, steps: int) -> Tensor:

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from amortized.distributions import center
+from amortized.distributions.center import in_support
 from amortized.errors import InputError
 from amortized.explore import conditions
 from amortized.explore.asking import integer, numbers
 from amortized.models import LatentModel
 from amortized.models.model import evaluating
 from amortized.report.view import View
-from amortized.terms import Batch
+from amortized.terms import Batch, Latent
 
 
 class Held:
@@ -82,6 +83,23 @@ class Held:
         """(n, entries) E[x | z] of latents (n, *event)."""
         return as_rows(center(self.model.decode(z, held)))
 
+    @cached_property
+    def supports(self) -> list[Distribution]:
+        """The posterior of each group of the latent, at one datum: where it can be."""
+        with self.working("supports"):
+            if self.missing is None:
+                batch = self.view.batch.rows(slice(1))
+            else:
+                context = self.conditions(None, 1)
+                batch = Batch(self.model.sample(1, context), context=context)
+            return [latent.q for latent in self.model.terms(batch).latents if isinstance(latent, Latent)]
+
+    def can_be(self, z: Tensor) -> bool:
+        """Whether latents (n, *event) are values that the latent can take."""
+        sizes = [q.event_shape.numel() for q in self.supports]
+        groups = zip(self.supports, z.flatten(1).split(sizes, -1), strict=True)
+        return all(in_support(q, group.reshape(-1, 1, *q.event_shape)) for q, group in groups)
+
     def row(self, n: Any) -> Batch:
         """The n-th datum of the map.
 
@@ -102,10 +120,18 @@ class Held:
         shape = self.model.event_shape
         given = self._as_model(numbers("x", x, shape.numel(), holes=True)).reshape(1, *shape)
         batch = replace(Batch.of(given), context=self.conditions(context, 1))
-        likelihood: Any = self.model.parts["likelihood"] if isinstance(self.model, LatentModel) else None
-        if hasattr(likelihood, "check"):
-            likelihood.check(batch.x, observed=batch.observed)
+        if hasattr(self._likelihood, "check"):
+            self._likelihood.check(batch.x, observed=batch.observed)
         return batch
+
+    @property
+    def factorizes(self) -> bool:
+        """Whether the entries of x are independent given z."""
+        return getattr(self._likelihood, "factorizes", True)
+
+    @property
+    def _likelihood(self) -> Any:
+        return self.model.parts["likelihood"] if isinstance(self.model, LatentModel) else None
 
     @cached_property
     def _like(self) -> Tensor:

@@ -21,7 +21,9 @@ ELLIPSE_DRAWS = 400
 
 
 def spread(q: Distribution) -> NDArray[np.float32] | None:
-    """(D,) the standard deviation of one posterior, q of batch (1,), entry by entry; None where its family does not tell it."""
+    """(D,) the standard deviation of one posterior, q of batch (1,), entry by entry; None for a point, or if unknown."""
+    if is_point_mass(q):
+        return None
     try:
         value = q.stddev
     except (NotImplementedError, AttributeError):

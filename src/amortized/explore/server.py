@@ -1,5 +1,6 @@
 """The explorer's server: the page, and what it asks, on this machine alone unless told otherwise."""
 
+import errno
 import socket
 import sys
 import threading
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from amortized.errors import InputError
 from amortized.explore.answering import answer, refusal
 from amortized.explore.asking import check_keys, parse, sentence
-from amortized.explore.explorer import Explorer
+from amortized.explore.explorer import Explorer, view_of
 from amortized.explore.guard import EVERYWHERE, LOOPBACK, Guard
-from amortized.report.view import View
 
 if TYPE_CHECKING:
+    from amortized.report.view import View
     from amortized.runs import Run
 
 PAGE = Path(__file__).parent / "page"
@@ -88,8 +89,9 @@ def serving(run: "Run | View | Explorer", *, host: str = "127.0.0.1", port: int 
     import uvicorn
 
     bound = _bound(host, port)
-    settings: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False, "ws": "none", "http": "h11"}
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=2, **settings))
+    quiet: dict[str, Any] = {"log_level": "error", "log_config": None, "access_log": False, "server_header": False}
+    plain: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "off", "timeout_graceful_shutdown": 2}
+    server = uvicorn.Server(uvicorn.Config(app, **quiet, **plain))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="amortized explorer", daemon=True)
     thread.start()
     try:
@@ -122,7 +124,7 @@ def serve(
     Raises:
         InputError: The split is not there, the port is taken, the host is not this machine's, or FastAPI is not installed.
     """
-    explorer = Explorer(View(run, split=split))
+    explorer = Explorer(view_of(run, split))
     if split is not None and explorer.missing is not None:
         raise InputError(explorer.missing)
     if explorer.missing is not None:
@@ -190,21 +192,22 @@ def _refuse_http(_: Any, error: Any) -> Any:
 
 def _bound(host: str, port: int) -> socket.socket:
     """A socket that is bound."""
+    no_address = f"host '{host}' is no address of this machine; leave --host out for {LOOPBACK[0]}."
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(
-            f"host '{host}' is no address that can be bound to ({error}); leave --host out for 127.0.0.1."
-        ) from error
+        raise InputError(no_address) from error
     try:
         if sys.platform != "win32":  # there it would take a port away from another server
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen(128)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         bound.close()
-        reason = getattr(error, "strerror", error)
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(no_address) from error
+        reason = (error.strerror or str(error)).lower()
         raise InputError(
             f"port {port} of {host} cannot be taken ({reason}); give another --port, or 0 for a free one."
         ) from error

@@ -4,8 +4,9 @@
 const App = (() => {
   const backend = typeof BACKEND === "undefined" ? Server : BACKEND;
   const CALM = 60; // milliseconds that z rests before its terms are asked for
+  const MEASURED = 64; // samples that tell the range of a column
   const find = (id) => document.getElementById(id);
-  // z: where it is; shown: {z, x} of the picture; chosen: the datum {index, label, context, answer}; painted: when, milliseconds
+  // z: where it is; shown: {z, x} of the picture; chosen: the datum {index, label, context, answer}; painted: when (ms)
   const state = {description: null, z: null, shown: null, chosen: null, seed: 0, painted: 0};
   const parts = {};
 
@@ -18,12 +19,14 @@ const App = (() => {
     find("trouble").hidden = true;
   }
 
-  const decoding = new Latest((z, context, moved) => backend.decode([z], context, moved === null ? {} : {follow: moved}), decoded, fail);
+  const decode = (z, context, moved) => backend.decode([z], context, moved === null ? {} : {follow: moved});
+  const decoding = new Latest(decode, decoded, fail);
   const acting = new Latest((ask) => ask(), (answer, ask, take) => {
     well();
     take(answer);
   }, fail);
-  const scoring = new Latest((x, z, context) => backend.terms(x, z, context), (terms) => Score.here(find("here"), terms), fail, CALM);
+  const told = (terms) => Score.here(find("here"), terms);
+  const scoring = new Latest((x, z, context) => backend.terms(x, z, context), told, fail, CALM);
 
   function decoded(answer, z, context, moved) {
     well();
@@ -32,7 +35,7 @@ const App = (() => {
       state.z = answer.z[0].with(moved, state.z[moved]);
       place();
     }
-    paint(z, answer.x[0]);
+    paint(answer.z ? state.z : z, answer.x[0]);
   }
 
   function paint(z, x) {
@@ -49,7 +52,7 @@ const App = (() => {
     parts.sliders.move(state.z);
     parts.plane.show({z: parts.plane.project(state.z)});
     const {chosen} = state;
-    if (state.description.can.score && chosen) scoring.push(chosen.answer.x, state.z, parts.conditions.context);
+    if (state.description.can.score && chosen?.answer.terms) scoring.push(chosen.answer.x, state.z, parts.conditions.context);
   }
 
   // Move z by hand; moved: the entry of z, where it is a single one
@@ -74,16 +77,23 @@ const App = (() => {
     if (chosen.index !== null) parts.conditions.set(chosen.context);
     parts.datum.show(chosen);
     parts.plane.show({ellipse: answer.ellipse, center: answer.place});
-    find("score-part").hidden = !state.description.can.score || !answer.terms;
-    if (answer.terms && state.description.can.score) {
-      Score.ofX(find("score"), answer.terms);
-      find("score-title").textContent = `Score of ${parts.datum.name(chosen)}`;
-      find("score-said").textContent = Score.words(answer.terms);
-    }
+    score(answer.terms, parts.datum.name(chosen));
     decoding.cancel();
     state.z = answer.z;
     place();
     decoding.push(answer.z, parts.conditions.context, null);
+  }
+
+  // The score of what is called so; terms: null where there is none
+  function score(terms, name) {
+    const none = name ? "This model gives no bound of log p(x)." : "A datum that is chosen or made is scored here.";
+    find("terms").hidden = !terms;
+    find("score-title").textContent = name ? `Score of ${name}` : "Score";
+    find("score-said").classList.toggle("said", Boolean(terms));
+    if (terms) {
+      Score.ofX(find("score"), terms);
+      find("score-said").textContent = Score.words(terms);
+    } else find("score-said").textContent = none;
   }
 
   function select(index) {
@@ -96,7 +106,9 @@ const App = (() => {
   }
 
   function sample() {
-    const options = {n: 1, temperature: Number(find("temperature").value), seed: (state.seed += 1), context: parts.conditions.context};
+    state.seed += 1;
+    const temperature = Number(find("temperature").value);
+    const options = {n: 1, temperature, seed: state.seed, context: parts.conditions.context};
     acting.push(() => backend.sample(options), ({z, x}) => stand(z[0], x[0]));
   }
 
@@ -107,7 +119,7 @@ const App = (() => {
     parts.datum.clear();
     parts.conditions.set(parts.conditions.usual);
     parts.plane.show({ellipse: null, center: null});
-    find("score-part").hidden = true;
+    score(null, null);
     find("temperature").value = "1";
     find("temperature-shown").textContent = "1.00";
     if (state.description.latent.movable) move([...state.description.latent.mean]);
@@ -118,7 +130,7 @@ const App = (() => {
   function here() {
     const {chosen, z} = state;
     const there = chosen && chosen.answer.z.every((value, i) => value === z[i]);
-    return {z, name: there ? parts.datum.name(chosen) : `z = (${z.slice(0, 3).map((v) => Words.number(v)).join(", ")}${z.length > 3 ? ", \u2026" : ""})`};
+    return {z, name: there ? parts.datum.name(chosen) : `z = ${Words.vector(z)}`};
   }
 
   function showWalk(path, ends) {
@@ -138,7 +150,8 @@ const App = (() => {
   function note({latent}) {
     if (latent.reason) return latent.reason;
     if (latent.active === 0) return "No entry is active: the posterior has collapsed, and z tells nothing of x.";
-    return `${latent.active} of ${latent.dimensions} active, the one that carries most first; over 3 standard deviations of the prior.`;
+    const active = `${latent.active} of ${latent.dimensions} active, the one that carries most first`;
+    return `${active}; over ${Sliders.REACH} standard deviations of the prior.`;
   }
 
   function columns() {
@@ -154,8 +167,12 @@ const App = (() => {
 
   function build(description) {
     const {event, latent, can} = description;
-    parts.sliders = new Sliders(find("sliders"), find("inactive"), latent, (position, value) => move(state.z.with(position, value), position));
-    parts.plane = new Plane(find("map"), description, {select: (index) => can.datum && select(index), move: (to) => latent.movable && move(parts.plane.lift(state.z, to))});
+    const slide = (position, value) => move(state.z.with(position, value), position);
+    parts.sliders = new Sliders(find("sliders"), find("inactive"), latent, slide);
+    parts.plane = new Plane(find("map"), description, {
+      select: (index) => can.datum && select(index),
+      move: (to) => latent.movable && move(parts.plane.lift(state.z, to)),
+    });
     parts.legend = new Legend(find("legend"), description.data, (code) => parts.plane.highlight(code));
     parts.conditions = new Conditions(find("conditions"), description.conditions, () => move(state.z));
     parts.datum = new Datum(find("datum-part"), description, {edited, wanted: select});
@@ -163,29 +180,36 @@ const App = (() => {
       acting.cancel();
       stand(z, x);
     };
-    const walk = {begin: find("walk-begin"), end: find("walk-end"), kind: find("walk-kind"), position: find("walk-position"), play: find("walk-play"), film: find("film"), note: find("walk-note")};
-    parts.walk = new Walk(walk, event, latent, {here, stand: onWay, fail, arrived: showWalk, ask: (options) => backend.path({...options, context: parts.conditions.context})});
+    const ask = (options) => backend.path({...options, context: parts.conditions.context});
+    parts.walk = new Walk(find("walk"), description, {here, stand: onWay, fail, arrived: showWalk, ask});
     parts.bars = new Picture.Bars(find("decoded-row"), event);
   }
 
   function words(description) {
     document.title = `${description.name} \u2013 amortized explorer`;
     find("name").textContent = description.name;
-    find("headline").textContent = [description.headline, description.missing].filter(Boolean).join(" ");
+    const missing = description.missing && `The data are not there: ${description.missing}`;
+    find("headline").textContent = [description.headline, missing].filter(Boolean).join(" ");
     find("axes").textContent = axes(description);
     find("latent-note").textContent = note(description);
-    const {movable, spherical} = description.latent;
-    const uses = [movable && "Drag to move z.", description.can.datum && "Click a point to choose that datum.", "Keys:", movable && "arrows move z,", "Enter chooses the nearest datum."];
-    find("map-help").textContent = uses.filter(Boolean).join(" ");
-    find("map-help").hidden = !movable && !description.can.datum;
+    const {latent: {movable, spherical}, can} = description;
+    const move = movable && "Drag, or press the arrow keys, to move z.";
+    const choose = can.datum && "Click a point to choose that datum; Enter chooses the nearest one.";
+    find("map-help").textContent = [move, choose].filter(Boolean).join(" ");
     find("walk").hidden = !movable && !spherical;
-    find("datum-part").hidden = !description.can.encode;
-    find("sampling").hidden = !description.can.sample;
-    find("score-part").hidden = true;
+    find("datum-part").hidden = !can.encode && !can.datum;
+    find("sampling").hidden = !can.sample;
+    find("score-part").hidden = !can.score;
     document.body.dataset.kind = description.event.kind;
   }
 
-  const keys = {s: sample, r: reset, a: () => find("walk-begin").click(), b: () => find("walk-end").click(), "?": () => find("help").showModal()};
+  const keys = {
+    s: sample,
+    r: reset,
+    a: () => find("walk-begin").click(),
+    b: () => find("walk-end").click(),
+    "?": () => find("help").showModal(),
+  };
 
   function listen() {
     find("sampling").addEventListener("submit", (submit) => {
@@ -207,9 +231,16 @@ const App = (() => {
     });
   }
 
+  // Where the data are gone, the range of a column is that of what is decoded.
+  async function measure({event, limits}) {
+    const {x} = await backend.sample({n: Math.min(MEASURED, limits?.rows ?? MEASURED), temperature: 1, seed: 0, context: {}});
+    event.ranges = x[0].map((_, column) => [Math.min(...x.map((row) => row[column])), Math.max(...x.map((row) => row[column]))]);
+  }
+
   async function start() {
     try {
       state.description = await backend.description();
+      if (state.description.event.kind !== "image" && !state.description.event.ranges) await measure(state.description);
     } catch (error) {
       return fail(error);
     }

@@ -3,7 +3,7 @@
 // The colors of labels, those of the library's figures (Okabe and Ito 2008), and a shape besides for what they do not suffice.
 const Colors = (() => {
   const LIGHT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442"];
-  const DARK = LIGHT.map((color) => ({"#000000": "#FFFFFF", "#0072B2": "#3B9BD9"}[color] ?? color));
+  const DARK = LIGHT.map((color) => (color === "#000000" ? "#FFFFFF" : color));
   const SHAPES = 3;
   const night = window.matchMedia("(prefers-color-scheme: dark)");
 

@@ -7,7 +7,8 @@ class Conditions {
   constructor(form, conditions, change) {
     Object.assign(this, {form, conditions, change, shows: {}, context: {}});
     for (const condition of conditions) this.context[condition.name] = Conditions.usual(condition);
-    form.replaceChildren(...conditions.flatMap((condition) => (condition.classes ? [this.choice(condition)] : this.numbers(condition))));
+    const fields = conditions.flatMap((condition) => (condition.classes ? [this.choice(condition)] : this.numbers(condition)));
+    form.replaceChildren(...fields);
     this.usual = {...this.context};
   }
 
@@ -41,7 +42,8 @@ class Conditions {
       };
       range.addEventListener("input", () => take(Number(range.value)));
       number.addEventListener("input", () => number.value !== "" && take(Number(number.value)));
-      return {range, number, scale: scale[entry], item: make("div", {className: "field"}, make("label", {for: number.id}, title), range, number)};
+      const item = make("div", {className: "field"}, make("label", {for: number.id}, title), range, number);
+      return {range, number, item, scale: scale[entry]};
     });
     this.shows[name] = (value) => [value].flat().forEach((part, entry) => {
       const {range, number, scale: unit} = fields[entry];

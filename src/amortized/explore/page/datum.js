@@ -6,7 +6,8 @@ class Datum {
   constructor(part, description, hooks) {
     const find = (id) => part.querySelector(`#${id}`);
     const {event, data} = description;
-    Object.assign(this, {event, data, note: find("datum-note"), index: find("index"), again: find("again"), usual: find("datum-note").textContent});
+    Object.assign(this, {event, data, note: find("datum-note"), index: find("index"), again: find("again")});
+    this.usual = `${description.can.datum ? "Choose a datum on the map, or make" : "Make"} one of your own here.`;
     this.editor = event.kind === "image" ? Datum.pad(find, event, hooks.edited) : new RowForm(find("row"), event, hooks.edited);
     find("choosing").hidden = !description.can.datum;
     if (data) {
@@ -14,12 +15,15 @@ class Datum {
       find("count").textContent = `of the ${data.count} of ${data.split} on the map`;
     }
     find("choosing").addEventListener("submit", (submit) => submit.preventDefault());
-    this.index.addEventListener("change", () => this.index.value !== "" && this.index.reportValidity() && hooks.wanted(Number(this.index.value)));
+    this.index.addEventListener("change", () => {
+      if (this.index.value !== "" && this.index.reportValidity()) hooks.wanted(Number(this.index.value));
+    });
     this.clear();
   }
 
   static pad(find, event, edited) {
-    const parts = {canvas: find("pad"), cursor: find("pad-cursor"), clear: find("clear"), undo: find("undo"), erase: find("erase"), ink: find("ink")};
+    const parts = {canvas: find("pad"), cursor: find("pad-cursor")};
+    for (const name of ["clear", "undo", "erase", "ink"]) parts[name] = find(name);
     return new Pad(parts, event, edited);
   }
 

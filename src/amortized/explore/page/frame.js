@@ -1,24 +1,31 @@
 "use strict";
 
-// Where places of the map lie on its canvas: one unit is as long in both directions, and all data are in view.
+// Where places of the map lie on its canvas: one unit is as long in both directions, and the data and the prior are in view, so
+// that data which lie in a point of the prior are seen to.
 class Frame {
   static MARGIN = 30;
+  static TRIM = 0.002; // of the values on each side, which may lie out of view
 
-  constructor(places, width, height) {
+  // groups: lists of places
+  constructor(groups, width, height) {
     Object.assign(this, {width, height});
-    const [left, right] = Frame.extent(places.map(([x]) => x));
-    const [bottom, top] = Frame.extent(places.map(([, y]) => y));
+    const [left, right] = Frame.hull(groups.map((places) => places.map(([x]) => x)));
+    const [bottom, top] = Frame.hull(groups.map((places) => places.map(([, y]) => y)));
     const room = Frame.MARGIN;
     this.scale = Math.min((width - 2 * room) / (right - left), (height - 2 * room) / (top - bottom));
     this.middle = [(left + right) / 2, (bottom + top) / 2];
   }
 
-  // All but the outermost half percent on each side, with some air.
+  static hull(lists) {
+    const extents = lists.filter((values) => values.length).map(Frame.extent);
+    return [Math.min(...extents.map(([low]) => low)), Math.max(...extents.map(([, high]) => high))];
+  }
+
+  // All but the outermost values on each side, with some air.
   static extent(values) {
-    if (!values.length) return [-3, 3];
     const sorted = [...values].sort((a, b) => a - b);
     const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
-    const [low, high] = [at(0.005), at(0.995)];
+    const [low, high] = [at(Frame.TRIM), at(1 - Frame.TRIM)];
     const air = 0.06 * (high - low) || 1;
     return [low - air, high + air];
   }

@@ -33,6 +33,7 @@ const Picture = (() => {
       pixels.data[4 * pixel + 3] = x[pixel * depth] === null ? 0 : 255;
     }
     drawing.putImageData(pixels, 0, 0);
+    canvas.classList.toggle("holes", x.includes(null));
   }
 
   function columnName(event, position) {
@@ -48,9 +49,9 @@ const Picture = (() => {
     return found.slice(0, MOST);
   }
 
-  // Of a column over the data; some bounds where the data are gone.
+  // Of a column; one that never varies gets some air.
   function rangeOf(event, position) {
-    const [low, high] = event.ranges?.[position] ?? [event.low ?? -3, event.high ?? 3];
+    const [low, high] = event.ranges[position];
     return high > low ? [low, high] : [low - 0.5, high + 0.5];
   }
 
@@ -67,10 +68,11 @@ const Picture = (() => {
     show(positions) {
       const head = make("tr", {}, ...["column", "range", "decoded"].map((text) => make("th", {scope: "col"}, text)));
       this.rows = positions.map((position) => {
-        const [bar, tick, value] = [make("i", {className: "bar"}), make("i", {className: "tick"}), make("td", {className: "number"})];
+        const [bar, tick] = ["bar", "tick"].map((className) => make("i", {className}));
+        const value = make("td", {className: "number"});
         const line = make("td", {className: "range"}, make("div", {className: "track"}, bar, tick));
-        const row = make("tr", {}, make("th", {scope: "row", title: columnName(this.event, position)}, columnName(this.event, position)));
-        row.append(line, value);
+        const name = columnName(this.event, position);
+        const row = make("tr", {}, make("th", {scope: "row", title: name}, name), line, value);
         return {position, bar, tick, value, row};
       });
       this.table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...this.rows.map(({row}) => row)));

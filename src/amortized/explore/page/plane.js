@@ -11,7 +11,8 @@ class Plane {
     const {plane, data} = description;
     Object.assign(this, {canvas, plane, data, handlers, marks: {}, only: null, press: null});
     this.flat = plane.kind === "one";
-    this.tall = this.flat ? Plane.width(data?.places ?? plane.prior) / 3 : 1;
+    const [left, right] = Frame.extent(plane.prior.map(([x]) => x));
+    this.tall = this.flat ? (right - left) / 3 : 1;
     this.places = (data?.places ?? []).map((place, index) => this.spread(place, index));
     this.prior = plane.prior.map((place, index) => this.spread(place, index));
     this.backdrop = document.createElement("canvas");
@@ -24,11 +25,6 @@ class Plane {
   // A latent of one entry has no second axis: its data are strewn over it, each always at the same height.
   spread([x, y], index) {
     return this.flat ? [x, this.tall * (((index * 0.61803) % 1) * 2 - 1)] : [x, y];
-  }
-
-  static width(places) {
-    const [low, high] = Frame.extent(places.map(([x]) => x));
-    return high - low;
   }
 
   project(z) {
@@ -52,7 +48,7 @@ class Plane {
       canvas.height = Math.round(height * dense);
     }
     this.dense = dense;
-    this.frame = new Frame(this.places.length ? this.places : this.prior, width, height);
+    this.frame = new Frame([this.places, this.prior], width, height);
     PlaneDrawing.backdrop(this);
     this.draw();
   }

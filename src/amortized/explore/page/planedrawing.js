@@ -25,7 +25,7 @@ const PlaneDrawing = (() => {
         drawing.moveTo(...(axis === 0 ? [x, 0] : [0, y]));
         drawing.lineTo(...(axis === 0 ? [x, frame.height] : [frame.width, y]));
         drawing.stroke();
-        if (axis === 1 && y > frame.height - 20) continue;
+        if (axis === 1 ? y > frame.height - 20 : x > frame.width - 12) continue;
         drawing.textAlign = axis === 0 ? "center" : "left";
         drawing.fillText(Words.number(value, digits), axis === 0 ? x : 4, axis === 0 ? frame.height - 5 : y - 3);
       }

@@ -31,12 +31,15 @@ class RowForm {
     const [low, high] = Picture.rangeOf(this.event, position);
     const step = this.event.support === "binary" ? this.event.high - this.event.low : this.event.step ?? "any";
     const id = `column${position}`;
-    const range = make("input", {type: "range", step: String(step), min: String(low), max: String(high), "aria-label": `${name}, as a slider`});
+    const ends = {step: String(step), min: String(low), max: String(high)};
+    const range = make("input", {type: "range", ...ends, "aria-label": `${name}, as a slider`});
     const number = make("input", {type: "number", step: String(step), id, placeholder: "missing", inputmode: "decimal"});
     const span = make("small", {}, `${near(low, (high - low) / 20)} to ${near(high, (high - low) / 20)}`);
     range.addEventListener("input", () => this.edit(position, Number(range.value)));
-    number.addEventListener("input", () => !number.validity.badInput && this.edit(position, number.value === "" ? null : Number(number.value), number));
-    const item = make("li", {}, make("label", {for: id, title: name}, name), range, number, span);
+    number.addEventListener("input", () => {
+      if (!number.validity.badInput) this.edit(position, number.value === "" ? null : Number(number.value), number);
+    });
+    const item = make("li", {}, make("div", {}, make("label", {for: id, title: name}, name), span), range, number);
     return {position, range, number, item, digits: Math.max(0, Math.ceil(2.5 - Math.log10(high - low)))};
   }
 
@@ -49,8 +52,9 @@ class RowForm {
   // Show a row; the field in which one types is left alone.
   set(x, typed = null) {
     this.x = x;
-    for (const {position, range, number, digits} of this.rows) {
+    for (const {position, range, number, item, digits} of this.rows) {
       const value = x[position];
+      item.classList.toggle("missing", value === null);
       if (value !== null) range.value = String(value);
       if (number !== typed) number.value = value === null ? "" : String(Number(value.toFixed(Math.min(digits, 12))));
     }

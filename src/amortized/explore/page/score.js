@@ -13,7 +13,7 @@ const Score = (() => {
   const HERE = [
     ["log_px_z_nats", "log p(x|z)", "How well the z on the map explains x."],
     ["log_ratio", "log p(z) \u2212 log q(z|x)", "How plausible this z is before x is seen, against after."],
-    ["elbo_here_nats", "their sum", "Averaged over the z that q(z|x) draws, this is the ELBO."],
+    ["elbo_here_nats", "their sum", "The log importance weight of this z; averaged over q(z|x), the ELBO."],
   ];
 
   function lines(table, rows, errors) {

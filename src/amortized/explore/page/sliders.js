@@ -21,7 +21,8 @@ class Sliders {
     const shown = this.all ? latent.order : latent.order.slice(0, latent.active);
     this.rows.clear();
     this.list.replaceChildren(...shown.map((position, rank) => this.row(position, rank)));
-    this.button.textContent = this.all ? "Hide the inactive ones" : `Show the ${latent.dimensions - latent.active} inactive ones too`;
+    const others = latent.dimensions - latent.active;
+    this.button.textContent = this.all ? "Hide the inactive ones" : `Show the ${others} inactive ones too`;
     this.button.setAttribute("aria-expanded", String(this.all));
     this.move(this.z);
   }
@@ -36,7 +37,8 @@ class Sliders {
       min: String(latent.mean[position] - reach), max: String(latent.mean[position] + reach),
     });
     const value = make("output", {for: `z${position}`});
-    const carried = make("small", {title: "what this entry carries about x, mean over the data"}, unit && `${unit} ${number(latent.carried[rank])}`);
+    const title = "what this entry carries of x, on average over the data";
+    const carried = make("small", {title}, unit && `${unit} ${number(latent.carried[rank])}`);
     const label = make("label", {for: `z${position}`}, `z${position}`);
     input.addEventListener("input", () => this.change(position, Number(input.value)));
     input.addEventListener("dblclick", () => this.change(position, latent.mean[position]));

@@ -2,17 +2,22 @@
 
 // A walk between two points of the latent space: its two ends, its kind, and where on it one stands.
 class Walk {
-  static STEPS = 33;
+  static STEPS = 33; // fewer where data are large
+  static NUMBERS = 1e6; // of a path's data, at most
   static FILM = 9; // pictures of the strip
   static PACE = 60; // milliseconds a step; slower where less motion is wished for
 
-  // parts: begin, end, kind, position, play, film, note (the elements)
+  // part: the group of its elements
   // hooks: here() -> {z, name}; ask(options) -> promise of the path; arrived(path); stand(z, x); fail(error)
-  constructor(parts, event, latent, hooks) {
-    Object.assign(this, parts, {event, hooks, ends: [null, null], path: null, timer: 0});
+  constructor(part, {event, latent, limits}, hooks) {
+    const names = ["begin", "end", "kind", "position", "play", "film", "note"];
+    for (const name of names) this[name] = part.querySelector(`#walk-${name}`);
+    const entries = event.shape.reduce((a, b) => a * b, 1);
+    const most = Math.min(limits?.rows ?? Walk.STEPS, Math.floor(Walk.NUMBERS / entries));
+    Object.assign(this, {event, hooks, ends: [null, null], path: null, timer: 0, steps: Words.clamp(most, 2, Walk.STEPS)});
     this.kind.value = latent.spherical ? "spherical" : "linear";
     this.kind.querySelector("[value=linear]").disabled = latent.spherical;
-    this.position.max = String(Walk.STEPS - 1);
+    this.position.max = String(this.steps - 1);
     this.asking = new Latest(hooks.ask, (path) => this.arrive(path), hooks.fail);
     this.begin.addEventListener("click", () => this.set(0));
     this.end.addEventListener("click", () => this.set(1));
@@ -42,7 +47,7 @@ class Walk {
   request() {
     this.stop();
     const [begin, end] = this.ends;
-    if (begin && end) this.asking.push({begin: begin.z, end: end.z, path: this.kind.value, steps: Walk.STEPS});
+    if (begin && end) this.asking.push({begin: begin.z, end: end.z, path: this.kind.value, steps: this.steps});
   }
 
   arrive(path) {
@@ -61,9 +66,9 @@ class Walk {
   }
 
   unroll() {
-    const every = (Walk.STEPS - 1) / (Walk.FILM - 1);
-    this.film.replaceChildren(...Array.from({length: Walk.FILM}, (_, k) => {
-      const step = Math.round(k * every);
+    const count = Math.min(Walk.FILM, this.steps);
+    this.film.replaceChildren(...Array.from({length: count}, (_, k) => {
+      const step = Math.round((k * (this.steps - 1)) / (count - 1));
       const canvas = Words.make("canvas", {"aria-hidden": "true"});
       Picture.paint(canvas, this.path.x[step], this.event);
       const button = Words.make("button", {type: "button", "aria-label": `step ${step} of the walk`}, canvas);
@@ -74,19 +79,19 @@ class Walk {
 
   go(step) {
     this.position.value = String(step);
-    this.position.setAttribute("aria-valuetext", `${Math.round((100 * step) / (Walk.STEPS - 1))}% of the way`);
+    this.position.setAttribute("aria-valuetext", `${Math.round((100 * step) / (this.steps - 1))}% of the way`);
     this.hooks.stand(this.path.z[step], this.path.x[step]);
   }
 
   start() {
     const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
     let step = Number(this.position.value);
-    if (step >= Walk.STEPS - 1) step = -1;
+    if (step >= this.steps - 1) step = -1;
     this.play.textContent = "Pause";
     this.timer = setInterval(() => {
       step += calm ? 4 : 1;
-      this.go(Math.min(step, Walk.STEPS - 1));
-      if (step >= Walk.STEPS - 1) this.stop();
+      this.go(Math.min(step, this.steps - 1));
+      if (step >= this.steps - 1) this.stop();
     }, calm ? 1000 : Walk.PACE);
   }
 

@@ -21,6 +21,11 @@ const Words = (() => {
     return `${number(value)}${error === null ? "" : ` \u00b1 ${number(error)}`} nats`;
   }
 
+  // The first entries of a vector.
+  function vector(z, most = 3) {
+    return `(${z.slice(0, most).map((value) => number(value)).join(", ")}${z.length > most ? ", \u2026" : ""})`;
+  }
+
   // An element; children are elements or texts.
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
@@ -34,5 +39,5 @@ const Words = (() => {
 
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-  return {number, near, nats, make, clamp};
+  return {number, near, nats, vector, make, clamp};
 })();
