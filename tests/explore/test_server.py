@@ -1,5 +1,6 @@
 import json
 import socket
+import sys
 import threading
 import time
 
@@ -210,6 +211,13 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(explorer, client):
 
 def test_a_host_that_is_not_this_machine_is_refused(explorer):
     with pytest.raises(InputError, match="--host"), serving(explorer, host="192.0.2.1"):
+        pass
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
+def test_a_package_that_is_not_installed_is_named_with_its_extra(explorer, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=r"pip install 'amortized\[explore\]'"), serving(explorer):
         pass
 
 

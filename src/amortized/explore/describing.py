@@ -111,7 +111,9 @@ def _evidence(run: Run, split: str | None) -> str | None:
         found = run.metrics.get(name, {}) if name else {}
         nll, elbo = _metric(found, "nll_nats"), _metric(found, "elbo_nats")
         if nll is not None and elbo is not None:
-            return f"On the {name} split log p(x) is {-nll:.1f} nats on average, and its lower bound, the ELBO, {elbo:.1f} nats."
+            stderr = _metric(found, "nll_stderr_nats")
+            error = "" if stderr is None else f" ± {stderr:.1f}"
+            return f"On the {name} split the mean log p(x) is about {-nll:.1f}{error} nats, and its lower bound {elbo:.1f}."
     return None
 
 

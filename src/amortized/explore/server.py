@@ -39,6 +39,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 LEAST_BYTES, BYTES_PER_NUMBER = 2**20, 26
 PORT = 8765
+NOT_INSTALLED = "the explorer needs FastAPI and uvicorn, which are not both installed: pip install 'amortized[explore]'."
 
 
 def make_app(explorer: Explorer, *, host: str = "127.0.0.1") -> Any:
@@ -58,7 +59,7 @@ def make_app(explorer: Explorer, *, host: str = "127.0.0.1") -> Any:
         from fastapi import FastAPI
         from starlette.exceptions import HTTPException
     except ImportError as error:
-        raise InputError("the explorer needs FastAPI and uvicorn: pip install 'amortized[explore]'.") from error
+        raise InputError(NOT_INSTALLED) from error
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.router.redirect_slashes = False
     app.add_exception_handler(HTTPException, _refuse_http)
@@ -86,8 +87,10 @@ def serving(run: "Run | View | Explorer", *, host: str = "127.0.0.1", port: int 
     """
     explorer = run if isinstance(run, Explorer) else Explorer(run)
     app = make_app(explorer, host=host)
-    import uvicorn
-
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise InputError(NOT_INSTALLED) from error
     bound = _bound(host, port)
     quiet: dict[str, Any] = {"log_level": "error", "log_config": None, "access_log": False, "server_header": False}
     plain: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "off", "timeout_graceful_shutdown": 2}
