@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
+ORT := 1.30.0
+VENDOR := src/amortized/explore/vendor/onnxruntime-web
 
-.PHONY: demo test test-slow browser lint docs bench clean
+.PHONY: demo test test-slow browser lint docs bench vendor clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "amortized needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -39,5 +41,12 @@ docs: .venv/installed  ## the page of what works with what, from the list in the
 bench: .venv/installed  ## speed beside Pythae, scvi-tools, JAX and plain PyTorch, with what is wanted
 	$(BIN)/python benchmarks/bench.py
 
+vendor:  ## the runtime of exported pages, from npm; its checksums stand in the folder's README
+	rm -rf .vendor && mkdir .vendor
+	cd .vendor && npm pack --silent onnxruntime-web@$(ORT) && tar xzf onnxruntime-web-$(ORT).tgz
+	sed '/^\/\/# sourceMappingURL=/d' .vendor/package/dist/ort.wasm.bundle.min.mjs > $(VENDOR)/ort.wasm.bundle.min.mjs
+	gzip -9 --no-name --stdout .vendor/package/dist/ort-wasm-simd-threaded.wasm > $(VENDOR)/ort-wasm-simd-threaded.wasm.gz
+	rm -rf .vendor
+
 clean:
-	rm -rf .venv runs benchmarks/.rivals
+	rm -rf .venv runs benchmarks/.rivals .vendor

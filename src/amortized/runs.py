@@ -22,6 +22,7 @@ from amortized.training import Outcome
 from amortized.training.checkpoints import state_tensors, write_tensors
 
 if TYPE_CHECKING:
+    from amortized.export import Exported
     from amortized.studies import Evaluation, Show
 
 
@@ -156,6 +157,20 @@ class Run(Fitted, Tabled):
         from amortized.report import write_report
 
         return write_report(self, path, seconds=seconds)
+
+    def export(self, to: str = "onnx", out: str | os.PathLike[str] | None = None) -> "Exported":
+        """Write the model in a form that works without this library: "onnx" graphs, "torch" programs, or an "html" page.
+
+        Args:
+            to: As in `amortized.export.export`.
+            out: As there; by default in the run folder.
+
+        Raises:
+            InputError: Nothing of the model can be exported, or a package is not installed.
+        """
+        from amortized.export import export
+
+        return export(self, to, out)
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write the model alone, `config.json` and `model.safetensors`, in the conventions of the Hugging Face Hub.

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from amortized.cli import evaluations, exploring, pages, results, studies, tasks
+from amortized.cli import evaluations, exploring, exporting, pages, results, studies, tasks
 from amortized.cli.commands import app
 from amortized.cli.words import explain, split_dotted
 from amortized.errors import InputError
 
-assert evaluations.app is exploring.app is pages.app is studies.app is tasks.app is app  # each module adds its commands
+MODULES = (evaluations, exploring, exporting, pages, studies, tasks)
+assert all(module.app is app for module in MODULES)  # each adds its commands
 
 WRONG_INPUT = 2
 INTERRUPTED = 130

@@ -1,5 +1,6 @@
 """The one value that stands for a distribution when it is shown, or when something is made of it."""
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
@@ -32,7 +33,10 @@ def _known(p: Distribution) -> Tensor | None:
             value = getattr(p, statistic, None)
         except NotImplementedError:
             continue
-        if value is not None and not value.isnan().any():  # torch's way of saying that a family has no mean
+        if value is None:
+            continue
+        # NaN is torch's way of saying that a family has no mean; a graph that is traced has no values to look at.
+        if torch.compiler.is_compiling() or not value.isnan().any():
             return value
     return None
 

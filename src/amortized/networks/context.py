@@ -78,8 +78,8 @@ class Context(nn.Module):
     def forward(self, values: Mapping[str, Tensor]) -> Tensor:
         """Encode conditions of B data, each (B,) or (B, c), to (B, C), in the order of the fields."""
         self._check_names(values)
-        rows = {name: len(values[name]) for name in self.names}
-        if len(set(rows.values())) > 1:
+        rows = {name: values[name].shape[0] for name in self.names}
+        if not torch.compiler.is_compiling() and len(set(rows.values())) > 1:
             raise InputError(f"the conditions need one row per datum each; their numbers of rows are {rows}.")
         return torch.cat([encoder(values[name]) for name, encoder in zip(self.names, self.encoders, strict=True)], dim=-1)
 

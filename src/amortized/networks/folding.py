@@ -49,7 +49,7 @@ def apply(network: nn.Module, x: Tensor, context: Tensor | None = None) -> Tenso
 def fold_call(function: Callable[..., Tensor], x: Tensor, in_shape: tuple[int, ...], context: Tensor | None = None) -> Tensor:
     """Call a function of rows (N, *in_shape) on (*lead, *in_shape): fold, call, unfold."""
     lead = x.shape[: x.ndim - _event_dimensions(x, in_shape)]
-    rows = x.reshape(lead.numel(), *in_shape)
+    rows = x.reshape(math.prod(lead), *in_shape)
     out = function(rows) if context is None else function(rows, _fold_context(context, lead))
     return out.reshape(*lead, *out.shape[1:])
 
@@ -77,7 +77,7 @@ def _fold_context(context: Tensor, lead: torch.Size) -> Tensor:
             " give one row of context per datum."
         )
     width = context.shape[-1]
-    return context.expand(*lead, width).reshape(lead.numel(), width)
+    return context.expand(*lead, width).reshape(math.prod(lead), width)
 
 
 def _appending(network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:

@@ -83,9 +83,9 @@ class Head(nn.Module):
     def _rows(self, features: Tensor) -> Tensor:
         out = self.output(features).to(self.output.weight.dtype)
         if not self.is_map:
-            return out.reshape(len(out), self.count, *self.event_shape)
+            return out.reshape(out.shape[0], self.count, *self.event_shape)
         height, width = self.event_shape[:2]
-        maps = out.reshape(len(out), self.count, -1, height, width)
+        maps = out.reshape(out.shape[0], self.count, -1, height, width)
         return maps.movedim(2, -1) if len(self.event_shape) == 3 else maps.squeeze(2)
 
 

@@ -58,7 +58,7 @@ class Joined(nn.Module):
         """Map rows (N, D), and the context (N, C), to features (N, out_features)."""
         pieces = x.split([math.prod(shape) for shape in self.in_shapes], 1)
         features = [
-            branch(piece.reshape(len(x), *shape)).flatten(1)
+            branch(piece.reshape(x.shape[0], *shape)).flatten(1)
             for branch, piece, shape in zip(self.branches, pieces, self.in_shapes, strict=True)
         ]
         return apply(self.joint, torch.cat(features, 1), context)

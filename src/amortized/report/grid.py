@@ -137,12 +137,6 @@ def stacked(layers: Sequence[np.ndarray], columns: int) -> np.ndarray:
     return np.concatenate([layer.reshape(-1, 1, columns, *event) for layer in whole], axis=1).reshape(-1, *event)
 
 
-def _holes(images: np.ndarray) -> np.ndarray:
-    """(N, H, W) where a channel of a pixel is missing."""
-    holes = np.isnan(images)
-    return holes if images.ndim == 3 else np.any(holes, axis=-1)
-
-
 def _with_channels(images: np.ndarray) -> np.ndarray:
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or images.size == 0:

@@ -118,10 +118,12 @@ def orthogonalize(deviation: Tensor) -> Tensor:
     q = matrix / bound[..., None, None]
     enough = torch.finfo(q.dtype).eps ** 0.5  # the error is squared by the step that follows
     done = torch.zeros((), dtype=torch.bool, device=q.device)
+    # A graph to be exported has no values to look at: it takes all steps, those after convergence without effect.
+    is_traced = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
     for _ in range(MAX_STEPS):
         defect = identity - q.mT @ q
         q = q + q @ defect / 2
         done = defect.detach().abs().amax((-2, -1), keepdim=True) <= enough
-        if done.all():
+        if not is_traced and done.all():
             break
     return torch.where(done, q, start)

@@ -1,0 +1,144 @@
+import math
+import time
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+import amortized as am
+from amortized.distributions.paths import spherical
+from amortized.explore import Explorer
+from amortized.export.carrying import packed
+from amortized.report.view import View
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A conditional model with its page, named so that a careless page would end its script."""
+    folder = tmp_path_factory.mktemp("runs") / "run <!--<script>"
+    run = am.fit("digits", latent_dim=3, context="label", epochs=2, quiet=True, out=folder)
+    run.export("html")
+    return run
+
+
+@pytest.fixture(scope="module")
+def file(run):
+    return run.path / "explorer.html"
+
+
+def until(page, condition, seconds=20.0):
+    """Wait in Python: the page's own policy refuses the text that Playwright would evaluate in it while it waits."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(f"Boolean({condition})"):
+        assert time.monotonic() < end, f"the page never came to: {condition}"
+        time.sleep(0.01)
+
+
+def show(opened, file):
+    opened.page.goto(file.as_uri())
+    until(opened.page, "typeof App !== 'undefined' && App.state.shown !== null")
+    return opened.page
+
+
+def test_the_page_asks_no_one_and_decodes_as_torch_does(opened, run, file):
+    page = show(opened, file)
+    z = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    got = page.evaluate("([z, context]) => Local.decode(z, context)", [z.tolist(), {"label": "7"}])["x"]
+    with torch.no_grad():
+        wanted = run.model.decode(z, {"label": torch.full((9,), 7)}).mean.flatten(1).numpy()
+    assert np.abs(np.array(got) - wanted).max() < 1e-4 * np.abs(wanted).max()
+    assert page.evaluate("Local.description()")["name"] == run.path.name
+    assert opened.complaints == []
+    assert opened.abroad == []
+    own = [url for url in opened.requests if not url.startswith(("blob:", "data:"))]
+    assert own == [file.as_uri()]
+
+
+def test_a_slider_moves_the_picture(opened, run, file):
+    page = show(opened, file)
+    before = page.evaluate("App.state.shown")
+    slider = page.locator("#sliders input").first
+    slider.focus()
+    for _ in range(3):
+        slider.press("PageUp")
+    until(page, "JSON.stringify(App.state.shown.z) === JSON.stringify(App.state.z)")
+    after = page.evaluate("({...App.state.shown, context: App.parts.conditions.context})")
+    assert after["x"] != before["x"]
+    wanted = Explorer(run).decode([after["z"]], after["context"])["x"][0]
+    assert np.allclose(after["x"], wanted, atol=1e-4 * max(wanted))
+
+
+def test_data_are_encoded_as_python_encodes_them(opened, run, file):
+    page, explorer = show(opened, file), Explorer(View(run, most=1000))
+    for n in (0, 7):
+        carried, wanted = page.evaluate("(n) => Local.datum(n)", n), explorer.datum(n)
+        made = page.evaluate("({x, context}) => Local.encode(x, context)", wanted)
+        assert (carried["index"], carried["label"], carried["context"]) == (n, wanted["label"], wanted["context"])
+        assert carried["x"] == wanted["x"]
+        for name in ("z", "spread", "place", "reconstruction"):
+            assert np.allclose(carried[name], wanted[name], rtol=1e-4, atol=1e-4)
+            assert np.allclose(made[name], wanted[name], rtol=1e-4, atol=1e-4)
+        for found in (carried["ellipse"], made["ellipse"]):
+            axes, expected = np.array(found["axes"]), np.array(wanted["ellipse"]["axes"])
+            assert np.allclose(axes.T @ axes, expected.T @ expected, rtol=1e-3, atol=1e-6)
+
+
+def test_a_datum_with_missing_entries_is_encoded(opened, run, file):
+    page, explorer = show(opened, file), Explorer(run)
+    x = [None if place % 3 else float(place % 17) for place in range(64)]
+    made, wanted = page.evaluate("(x) => Local.encode(x, {label: '2'})", x), explorer.encode(x, {"label": "2"})
+    assert np.allclose(made["z"], wanted["z"], rtol=1e-4, atol=1e-4)
+    assert made["x"] == x
+
+
+def test_paths_are_those_of_python(opened, file):
+    page = show(opened, file)
+    a, b = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([[0.3, 1.0, 2.0]])
+    t = torch.linspace(0, 1, 7)
+    ends = ((a, b), (a, -a), (a, 2 * a), (a, 0 * a), (0 * a, 0 * a))
+    for kind, (begin, end) in product(("linear", "spherical"), ends):
+        options = {"begin": begin[0].tolist(), "end": end[0].tolist(), "path": kind, "steps": 7, "context": {}}
+        found = page.evaluate("(options) => Local.path(options)", options)
+        wanted = spherical(begin, end, t)[:, 0] if kind == "spherical" else torch.lerp(begin, end, t[:, None])
+        assert np.allclose(found["z"], wanted.numpy(), atol=1e-5)
+        assert np.array(found["x"]).shape == (7, 64)
+
+
+def test_samples_have_the_priors_moments_and_a_seed(opened, file):
+    page = show(opened, file)
+    ask = "(options) => Local.sample(options)"
+    cold = np.array(page.evaluate(ask, {"n": 4, "temperature": 0, "context": {"label": "1"}})["z"])
+    assert np.abs(cold).max() == 0
+    drawn = np.array(page.evaluate(ask, {"n": 250, "seed": 5})["z"])
+    assert abs(drawn.mean()) < 4 / math.sqrt(drawn.size)
+    assert abs(drawn.std() - 1) < 4 / math.sqrt(2 * drawn.size)
+    again = page.evaluate(ask, {"n": 1, "seed": 5})["z"][0]
+    assert drawn[0].tolist() == again
+    assert page.evaluate(ask, {"n": 1, "seed": 6})["z"][0] != again
+
+
+WRONG = {
+    "Local.decode([[1, 2]], {})": "z needs 3 finite numbers",
+    "Local.decode([[1, 2, NaN]], {})": "z needs 3 finite numbers",
+    "Local.decode([[1, 2, 3]], {label: 'eleven'})": "Condition 'label' has no class 'eleven'",
+    "Local.encode([1, 2], {})": "x needs 64 finite numbers",
+    "Local.datum(100000)": "There is no datum 100000",
+    "Local.terms([], [], {})": "This page does not score",
+}
+
+
+def test_wrong_questions_are_refused_in_words(opened, file):
+    page = show(opened, file)
+    for asked, said in WRONG.items():
+        assert said in page.evaluate(f"{asked}.then(() => 'answered', (error) => error.message)")
+    assert len(page.evaluate("Local.decode([[0, 0, 0]], {})")["x"][0]) == 64
+
+
+def test_arrays_are_packed_as_small_as_they_are():
+    assert packed(np.array([[0.0, 16.0]]))["type"] == "uint8"
+    for values in ([0.5], [-1.0], [256.0], [np.nan]):
+        assert packed(np.array(values))["type"] == "float32"
