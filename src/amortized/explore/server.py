@@ -108,6 +108,7 @@ def running(app: Any, bound: socket.socket, *, host: str = "127.0.0.1") -> Itera
     try:
         import uvicorn
     except ImportError as error:
+        bound.close()
         raise InputError(NOT_INSTALLED) from error
     quiet: dict[str, Any] = {"log_level": "error", "log_config": None, "access_log": False, "server_header": False}
     plain: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "off", "timeout_graceful_shutdown": 2}
