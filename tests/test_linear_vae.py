@@ -7,6 +7,7 @@ mean log-likelihood is (Tipping and Bishop 1999, section 3.2, equations 8 and 9 
 """
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ def run():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return am.fit("digits", recipe="linear", quiet=True, **{"data.scale": "unit"})
+        options: dict[str, Any] = {"data.scale": "unit"}
+        return am.fit("digits", recipe="linear", quiet=True, **options)
     finally:
         torch.set_num_threads(threads)
 

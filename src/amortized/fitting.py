@@ -88,14 +88,14 @@ def fit(
         >>> run.sample(3).shape
         (3, 8, 8)
     """
-    watching = Watching(quiet, live, logger)
+    watching = Watching(quiet, live, logger, report)
     if resume is not None:
         if recipe is not None or config is not None or out is not None:
             raise InputError("a resumed run has its own recipe and folder; leave out recipe, config and out.")
-        return _closed(_resume(Folder(resume), data, None, None, watching, options), report, quiet)
+        return _resume(Folder(resume), data, None, None, watching, options)
     made = described(data, recipe=recipe, config=config, options=options)
     data = None if isinstance(data, str | os.PathLike) else data
-    return _closed(_start(made, data, None, None, None if out is None else Folder(out), watching), report, quiet)
+    return _start(made, data, None, None, None if out is None else Folder(out), watching)
 
 
 def described(
@@ -168,23 +168,14 @@ def train(
         own, kind = None, objective
     else:
         own, kind = objective if isinstance(objective, Objective) else Objective(objective), None
-    watching = Watching(quiet, live, logger)
+    watching = Watching(quiet, live, logger, report)
     if resume is not None:
-        return _closed(_resume(Folder(resume), data, model, own, watching, options), report, quiet)
+        return _resume(Folder(resume), data, model, own, watching, options)
     layer: dict[str, Any] = {"seed": seed, "model": None, "objective": kind}
     if isinstance(data, str | os.PathLike):
         layer["data"], data = {"source": str(data)}, None
     recipe = make_recipe([layer], options)
-    return _closed(_start(recipe, data, model, own, None if out is None else Folder(out), watching), report, quiet)
-
-
-def _closed(run: Run, report: bool, quiet: bool) -> Run:
-    """The run, with its page written where one is wanted."""
-    if report:
-        from amortized.report import closing
-
-        closing.close(run, quiet=quiet)
-    return run
+    return _start(recipe, data, model, own, None if out is None else Folder(out), watching)
 
 
 def _resume(
@@ -257,6 +248,10 @@ def _start(
         if outcome.finished and is_unknown and len(whole.test):
             run.metrics.pop("test", None)  # of weights that were trained on since
             run.evidence(samples=SUMMARY_SAMPLES, seed=recipe.seed)
+        if watching.report:
+            from amortized.report import closing
+
+            closing.close(run, quiet=watching.quiet)
         watched.end(run)
     return run
 

@@ -1,4 +1,4 @@
-"""How a fit is watched while it goes on: the lines that it prints, a live page, trackers.
+"""How a fit is watched: the lines that it prints, a live page and trackers while it goes on, and the page at its end.
 
 None of them changes what comes of it.
 """
@@ -30,11 +30,13 @@ class Watching:
         quiet: Print nothing.
         live: Whether to serve the live page, or the port to serve it at.
         logger: The trackers, as `make_loggers` takes them.
+        report: Whether `report.html` is written at the end.
     """
 
     quiet: bool = False
     live: bool | int = False
     logger: Any = None
+    report: bool = True
 
     def loggers(self, folder: Folder | None) -> list["Logger"]:
         """The loggers for the run's Fabric, after a check that all that was asked for can be had.

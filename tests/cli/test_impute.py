@@ -1,5 +1,6 @@
 import csv
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,7 +170,8 @@ def test_classes_are_judged_by_how_many_are_right(tmp_path, capsys):
 
 
 def test_in_python_hidden_entries_come_with_their_truth():
-    run = fit("digits", epochs=1, latent_dim=2, quiet=True, **{"model.network.hidden": "[16]"})
+    options: dict[str, Any] = {"model.network.hidden": "[16]"}
+    run = fit("digits", epochs=1, latent_dim=2, quiet=True, **options)
     made = run.impute(n=4, hide="top", samples=10)
     assert made.truth is not None
     assert made.x.shape == made.truth.shape == (4, 8, 8)

@@ -118,11 +118,11 @@ def test_a_sweep_that_a_signal_stopped_goes_on_to_the_same_numbers(file: Path, t
     whole = am.sweep(file, over={"objective.beta": [0.5, 2]}, out=tmp_path / "whole", **SMALL | {"epochs": 4})
     validate, epochs = Loop._validate, []
 
-    def stopped_in_the_sixth(self, epoch):
+    def stopped_in_the_sixth(self, epoch, reporter):
         epochs.append(epoch)
         if len(epochs) == 6:
             signal.raise_signal(signal.SIGINT)
-        return validate(self, epoch)
+        return validate(self, epoch, reporter)
 
     monkeypatch.setattr(Loop, "_validate", stopped_in_the_sixth)
     words = ["sweep", str(file), "--over", "objective.beta=0.5,2", "--out", str(tmp_path / "out"), *WORDS, "4"]

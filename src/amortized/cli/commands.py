@@ -1,7 +1,7 @@
 """The command that fits a model, and what the commands have in common; `evaluations` judge a model, `tasks` use one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -149,7 +149,7 @@ def fit(
         "recipe": recipe,
     }
     options = {name: value for name, value in short.items() if value is not None}
-    how = {"report": not no_report, "quiet": quiet, "live": live_port or live, "logger": logger}
+    how: dict[str, Any] = {"report": not no_report, "quiet": quiet, "live": live_port or live, "logger": logger}
     run = fit_run(data, config=config, out=out, resume=resume, **how, **options, **dotted)
     return results.report_fit(run)
 
