@@ -150,7 +150,8 @@ def fit(
     }
     options = {name: value for name, value in short.items() if value is not None}
     how: dict[str, Any] = {"report": not no_report, "quiet": quiet, "live": live_port or live, "logger": logger}
-    run = fit_run(data, config=config, out=out, resume=resume, **how, **options, **dotted)
+    how |= options | dotted
+    run = fit_run(data, config=config, out=out, resume=resume, **how)
     return results.report_fit(run)
 
 

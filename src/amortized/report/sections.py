@@ -147,6 +147,12 @@ def _reconstructions(view: View, metrics: Mapping[str, float]) -> str:
     return f"{_what(view).capitalize()} of the {view.split} split {how}."
 
 
+def _of_each_class(view: View) -> "Figure":
+    if not any(condition.classes for condition in view.spec.conditions.values()):
+        raise InputError("samples stand below the reconstructions; without classes there are no others to show.")
+    return samples_figure(view)
+
+
 def _samples(view: View, metrics: Mapping[str, float]) -> str:
     return f"{_what(view).capitalize()} that the model draws, beside data of the {view.split} split."
 
@@ -233,7 +239,7 @@ SECTIONS: Mapping[str, tuple[str, str, Sequence[Drawing]]] = {
         DATA,
         [
             Drawing(reconstruction_figure, _reconstructions),
-            Drawing(samples_figure, _samples),
+            Drawing(_of_each_class, _samples),
             Drawing(marginals_figure, _marginals),
         ],
     ),

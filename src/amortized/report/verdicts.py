@@ -16,7 +16,7 @@ FEW_ACTIVE = 0.25
 DOUBTFUL = 0.25
 """A share of the data whose importance weights are not to be trusted."""
 
-NARROW, WIDE = 0.7, 0.98
+NARROW, WIDE = 0.8, 0.98
 """Coverage of intervals that are to hold 90%."""
 
 COPIES = 0.1
