@@ -189,6 +189,16 @@ def test_samples_follow_seed_and_temperature(explorer):
     np.testing.assert_allclose(one["x"], explorer.decode(one["z"])["x"], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "posterior, prior, tempers", [("bernoulli", None, False), ("vmf", None, False), ("gaussian", "vamp", True)]
+)
+def test_a_temperature_is_offered_where_it_changes_the_draws(posterior, prior, tempers):
+    explorer = Explorer(View(fitted(posterior=posterior, **({} if prior is None else {"prior": prior})), most=30), samples=10)
+    assert explorer.description()["can"]["temperature"] is tempers
+    draws = [explorer.sample(n=20, temperature=temperature, seed=3)["z"] for temperature in (0.0, 1.0)]
+    assert (draws[0] != draws[1]) is tempers
+
+
 def test_missing_entries_are_none_and_are_left_out():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(80, 5)).astype(np.float32)

@@ -168,3 +168,64 @@ def test_a_walk_between_two_data(opened, flat):
     np.testing.assert_allclose(settled(page)["z"], between.numpy().ravel(), atol=1e-5)
     page.locator("#walk-play").click()
     until(page, "App.state.z.every((value, i) => value === App.parts.walk.path.z.at(-1)[i])")
+
+
+def test_a_walk_is_under_the_conditions_that_are_set(opened, conditional):
+    page = show(opened, conditional)
+    page.locator("#walk-begin").click()
+    page.fill("#index", "7")
+    page.keyboard.press("Enter")
+    until(page, "App.state.chosen.index === 7")
+    page.locator("#walk-end").click()
+    until(page, "App.parts.walk.path !== null")
+    page.locator("#walk-film button").nth(4).click()
+    other = "3" if page.evaluate("App.parts.conditions.context.label") != "3" else "5"
+    page.select_option("#conditions select", other)
+    until(page, "App.parts.walk.path !== null")
+    assert page.locator("#walk-position").input_value() == "16"
+    for film in (4, 6):
+        page.locator("#walk-film button").nth(film).click()
+        found = settled(page)
+        np.testing.assert_allclose(found["x"], conditional.decoded(found["z"], label=other), rtol=1e-4, atol=1e-3)
+    until(page, f"document.getElementById('here-title').textContent === 'At the z on the map, given label = {other}, nats'")
+    assert "label = " in page.locator("#score-title").inner_text()
+    page.fill("#index", "0")  # a datum that is chosen sets its own
+    page.keyboard.press("Enter")
+    until(page, "App.state.chosen.index === 0 && App.parts.walk.path !== null")
+    page.locator("#walk-film button").nth(2).click()
+    found, context = settled(page), page.evaluate("App.parts.conditions.context")
+    np.testing.assert_allclose(found["x"], conditional.decoded(found["z"], **context), rtol=1e-4, atol=1e-3)
+
+
+def test_what_does_nothing_is_not_shown(opened, stack):
+    classes = am.fit("digits", posterior={"kind": "categorical", "classes": 4}, latent_dim=3, epochs=1, quiet=True)
+    page = show(opened, Explored(Explorer(classes), stack))
+    assert page.locator("#sampling").is_visible()  # of a prior that is uniform at all temperatures
+    assert page.locator("#tempering").is_hidden()
+    assert page.locator("#walk").is_hidden()
+    for key in ("a", "b"):
+        page.keyboard.press(key)
+    settled(page)
+    assert page.locator("#trouble").is_hidden()
+
+
+def test_a_narrow_ellipse_is_seen_within_the_ring(opened, flat):
+    page = show(opened, flat)
+    without, drawn = page.evaluate(
+        """() => {
+          const {plane} = App.parts;
+          const {z} = plane.marks;
+          const [x, y] = plane.frame.canvas(z);
+          const radius = 5.5 / plane.frame.scale;
+          return [null, {center: z, axes: [[radius, 0], [0, radius]]}].map((ellipse) => {
+            plane.show({ellipse});
+            const pixels = plane.canvas.getContext('2d').getImageData(0, 0, plane.canvas.width, plane.canvas.height).data;
+            const shade = (turn) => {
+              const [column, row] = [Math.floor(x + 5.5 * Math.cos(turn)), Math.floor(y + 5.5 * Math.sin(turn))];
+              return pixels[4 * (row * plane.canvas.width + column)];
+            };
+            return Array.from({length: 24}, (_, k) => shade(k)).reduce((a, b) => a + b) / 24;
+          });
+        }"""
+    )
+    assert drawn < without - 50

@@ -3,10 +3,13 @@
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.distributions import Distribution
 
 from amortized.distributions.chain import Chain
+from amortized.errors import InputError
 from amortized.explore import conditions
 from amortized.explore.asking import known, listed
 from amortized.explore.held import Held, drawn
@@ -19,6 +22,10 @@ COLUMNS = 20
 
 A_MOVE = 0.123
 """By which an entry is moved to see whether it can be; neither a class nor a point of a sphere is that far from another."""
+
+
+DRAWS = 100
+"""From the prior, to see whether a temperature changes them."""
 
 
 def describe(chart: Map) -> dict[str, Any]:
@@ -39,7 +46,14 @@ def describe(chart: Map) -> dict[str, Any]:
             "axes": listed(plane.axes),
             "prior": listed(plane.project(chart.prior_draws)),
         },
-        "can": {"decode": True, "encode": True, "score": "bound" in model.offers, "sample": True, "datum": here},
+        "can": {
+            "decode": True,
+            "encode": True,
+            "score": "bound" in model.offers,
+            "sample": True,
+            "temperature": _tempers(held),
+            "datum": here,
+        },
         "headline": _evidence(view.run, view.split if here else None),
         "missing": held.missing,
     }
@@ -89,6 +103,19 @@ def _freedom(held: Held, p: Distribution) -> dict[str, Any]:
         return {"movable": False, "reason": reason, "spherical": False}
     reason = "The latent lies on a sphere, on which no entry can move alone."
     return {"movable": False, "reason": reason, "spherical": len(supports) == 1}
+
+
+def _tempers(held: Held) -> bool:
+    """Whether a temperature changes the prior's draws; it does nothing to a prior that is uniform, and some have none."""
+
+    def draws(temperature: float) -> Tensor:
+        with held.working("temperature"):
+            return drawn(held.model.prior(held.conditions(None, DRAWS), temperature=temperature), DRAWS)
+
+    try:
+        return not torch.equal(draws(0.0), draws(1.0))
+    except InputError:
+        return False
 
 
 def _data(chart: Map) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def carried_by(run: "Run") -> tuple[dict[str, Any], dict[str, float], dict[str, 
         is_conditioned = _is_conditioned(run.model)
         is_normal = _is_normal(prior) and not is_conditioned
         arrays = {} if is_normal or is_conditioned else {"prior": drawn(prior, PRIOR_DRAWS).flatten(1).float().cpu().numpy()}
-    can = {"decode": True, "encode": encoder is not None, "score": False, "sample": not is_conditioned}
+    can = {"decode": True, "encode": encoder is not None, "score": False, "sample": not is_conditioned, "temperature": is_normal}
     description = _description(view, can)
     if held.missing is None:
         arrays |= _data(view, description["plane"])

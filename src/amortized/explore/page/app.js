@@ -25,8 +25,14 @@ const App = (() => {
     well();
     take(answer);
   }, fail);
-  const told = (terms) => Score.here(find("here"), terms);
   const scoring = new Latest((x, z, context) => backend.terms(x, z, context), told, fail, CALM);
+
+  // The conditions that are set may be others than those of the datum.
+  function told(terms, x, z, context) {
+    const given = Object.keys(context).length ? `, given ${Conditions.words(context)}` : "";
+    find("here-title").textContent = `At the z on the map${given}, nats`;
+    Score.here(find("here"), terms);
+  }
 
   function decoded(answer, z, context, moved) {
     well();
@@ -71,10 +77,17 @@ const App = (() => {
     paint(z, x);
   }
 
+  // Take the conditions of a datum.
+  function under(context) {
+    const {context: before} = parts.conditions;
+    parts.conditions.set(context);
+    if (JSON.stringify(before) !== JSON.stringify(parts.conditions.context)) parts.walk.renew();
+  }
+
   function choose(chosen) {
     state.chosen = chosen;
     const {answer} = chosen;
-    if (chosen.index !== null) parts.conditions.set(chosen.context);
+    if (chosen.index !== null) under(chosen.context);
     parts.datum.show(chosen);
     parts.plane.show({ellipse: answer.ellipse, center: answer.place});
     score(answer.terms, parts.datum.name(chosen));
@@ -149,9 +162,14 @@ const App = (() => {
 
   function note({latent}) {
     if (latent.reason) return latent.reason;
+    if (latent.active === 0 && latent.measure === "response") return "No entry changes what is decoded: z tells nothing of x.";
     if (latent.active === 0) return "No entry is active: the posterior has collapsed, and z tells nothing of x.";
-    const active = `${latent.active} of ${latent.dimensions} active, the one that carries most first`;
-    return `${active}; over ${Sliders.REACH} standard deviations of the prior.`;
+    const {active, dimensions} = latent;
+    // Without data it is known what an entry does to the decoder, but not what it carries of them.
+    const known = latent.measure === "response"
+      ? `${active} of ${dimensions} change what is decoded, the one that does most first`
+      : `${active} of ${dimensions} active, the one that carries most first`;
+    return `${known}; over ${Sliders.REACH} standard deviations of the prior.`;
   }
 
   function columns() {
@@ -174,7 +192,10 @@ const App = (() => {
       move: (to) => latent.movable && move(parts.plane.lift(state.z, to)),
     });
     parts.legend = new Legend(find("legend"), description.data, (code) => parts.plane.highlight(code));
-    parts.conditions = new Conditions(find("conditions"), description.conditions, () => move(state.z));
+    parts.conditions = new Conditions(find("conditions"), description.conditions, () => {
+      move(state.z);
+      parts.walk.renew();
+    });
     parts.datum = new Datum(find("datum-part"), description, {edited, wanted: select});
     const onWay = (z, x) => {
       acting.cancel();
@@ -199,16 +220,20 @@ const App = (() => {
     find("walk").hidden = !movable && !spherical;
     find("datum-part").hidden = !can.encode && !can.datum;
     find("sampling").hidden = !can.sample;
+    find("tempering").hidden = !can.temperature;
     find("score-part").hidden = !can.score;
     document.body.dataset.kind = description.event.kind;
   }
 
+  const help = () => find("help").showModal();
+
+  // What a key does, after the part of the page that must be there for it
   const keys = {
-    s: sample,
-    r: reset,
-    a: () => find("walk-begin").click(),
-    b: () => find("walk-end").click(),
-    "?": () => find("help").showModal(),
+    s: ["sampling", sample],
+    r: ["reset", reset],
+    a: ["walk", () => find("walk-begin").click()],
+    b: ["walk", () => find("walk-end").click()],
+    "?": ["ask-help", help],
   };
 
   function listen() {
@@ -221,12 +246,13 @@ const App = (() => {
       find("temperature-shown").textContent = Number(find("temperature").value).toFixed(2);
     });
     find("reset").addEventListener("click", reset);
-    find("ask-help").addEventListener("click", keys["?"]);
+    find("ask-help").addEventListener("click", help);
     find("search").addEventListener("input", columns);
     document.addEventListener("keydown", (event) => {
       const typing = event.target.closest?.("input:not([type=range], [type=checkbox]), select, textarea, dialog");
-      if (typing || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
-      keys[event.key]();
+      if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
+      const [part, act] = keys[event.key];
+      if (!find(part).hidden) act();
       event.preventDefault();
     });
   }

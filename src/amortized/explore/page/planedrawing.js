@@ -78,7 +78,7 @@ const PlaneDrawing = (() => {
       const [c, s] = [Math.cos((TURN * step) / 64), Math.sin((TURN * step) / 64)];
       drawing.lineTo(...frame.canvas([0, 1].map((k) => (flat && k ? tall * s : center[k] + c * first[k] + s * second[k]))));
     }
-    drawing.lineWidth = 2;
+    drawing.lineWidth = 1.5;
     drawing.stroke();
     drawing.globalAlpha = 0.12;
     drawing.fill();
@@ -102,16 +102,17 @@ const PlaneDrawing = (() => {
     drawing.drawImage(plane.backdrop, 0, 0, frame.width, frame.height);
     drawing.strokeStyle = drawing.fillStyle = Colors.named("ink");
     path(drawing, plane);
-    if (marks.ellipse) ellipse(drawing, plane, marks.ellipse);
-    if (marks.center) {
-      drawing.beginPath();
-      drawing.arc(...frame.canvas(marks.center), 4, 0, TURN);
-      drawing.fill();
-    }
     if (marks.z) {
       const [x, y] = frame.canvas(marks.z);
       const edge = 9;
       point(drawing, [Words.clamp(x, edge, frame.width - edge), Words.clamp(y, edge, frame.height - edge)]);
+    }
+    drawing.strokeStyle = drawing.fillStyle = Colors.named("ink");
+    if (marks.ellipse) ellipse(drawing, plane, marks.ellipse); // over the ring, which would hide a narrow one
+    if (marks.center) {
+      drawing.beginPath();
+      drawing.arc(...frame.canvas(marks.center), 2, 0, TURN);
+      drawing.fill();
     }
   }
 

@@ -29,30 +29,34 @@ class Walk {
 
   set(end) {
     this.ends[end] = this.hooks.here();
-    this.tell();
-    this.hooks.arrived(null, this.ends);
     this.request();
   }
 
   clear() {
-    this.stop();
-    this.asking.cancel();
     this.ends = [null, null];
-    this.path = null;
+    this.request();
+  }
+
+  // Ask for the path between the ends, from its beginning.
+  request() {
+    this.position.value = "0";
     this.film.replaceChildren();
-    this.tell();
+    this.renew();
     this.hooks.arrived(null, this.ends);
   }
 
-  request() {
+  // Ask for it again, as under other conditions, where one stands on it; there is no path until it arrives.
+  renew() {
     this.stop();
+    this.asking.cancel();
+    this.path = null;
+    this.tell();
     const [begin, end] = this.ends;
     if (begin && end) this.asking.push({begin: begin.z, end: end.z, path: this.kind.value, steps: this.steps});
   }
 
   arrive(path) {
     this.path = path;
-    this.position.value = "0";
     this.tell();
     this.hooks.arrived(path, this.ends);
     if (this.event.kind === "image") this.unroll();
@@ -78,6 +82,7 @@ class Walk {
   }
 
   go(step) {
+    if (this.path === null) return;
     this.position.value = String(step);
     this.position.setAttribute("aria-valuetext", `${Math.round((100 * step) / (this.steps - 1))}% of the way`);
     this.hooks.stand(this.path.z[step], this.path.x[step]);
