@@ -190,7 +190,7 @@ def test_samples_follow_seed_and_temperature(explorer):
 
 
 @pytest.mark.parametrize(
-    "posterior, prior, tempers", [("bernoulli", None, False), ("vmf", None, False), ("gaussian", "vamp", True)]
+    ("posterior", "prior", "tempers"), [("bernoulli", None, False), ("vmf", None, False), ("gaussian", "vamp", True)]
 )
 def test_a_temperature_is_offered_where_it_changes_the_draws(posterior, prior, tempers):
     explorer = Explorer(View(fitted(posterior=posterior, **({} if prior is None else {"prior": prior})), most=30), samples=10)
