@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from amortized.explore import serving
-from tests.explore.explored import SETTLED, settled, show, until
+import amortized as am
+from amortized.explore import Explorer, serving
+from amortized.recipes.recipe import DataDescription
+from tests.explore.explored import SETTLED, Explored, settled, show, until
 
 
 def test_what_is_drawn_is_encoded_and_scored(opened, flat):
@@ -100,3 +104,16 @@ def test_a_server_that_is_gone_is_said_so(opened, flat):
     opened.page.keyboard.press("s")
     until(opened.page, "!document.getElementById('trouble').hidden")
     assert "does not answer" in opened.page.locator("#trouble").inner_text()
+
+
+def test_counts_without_their_data_are_made_by_hand(opened, stack):
+    counts = np.random.default_rng(0).poisson(2.5, size=(80, 4)).astype(np.float32)
+    run = am.fit(counts, likelihood="poisson", latent_dim=2, epochs=1, quiet=True)
+    run = replace(run, recipe=run.recipe.model_copy(update={"data": DataDescription(source="no-such-file.npz")}), source=None)
+    opened.page.goto(Explored(Explorer(run), stack).address)
+    until(opened.page, f"typeof App !== 'undefined' && {SETTLED}")
+    for value in ("0", "2", "9"):
+        opened.page.locator("#row input[type=range]").first.fill(value)
+        until(opened.page, f"App.state.chosen !== null && {SETTLED}")
+        assert opened.page.locator("#trouble").is_hidden()
+        assert all(entry == round(entry) for entry in opened.page.evaluate("App.state.chosen.answer.x"))

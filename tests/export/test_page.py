@@ -142,3 +142,20 @@ def test_arrays_are_packed_as_small_as_they_are():
     assert packed(np.array([[0.0, 16.0]]))["type"] == "uint8"
     for values in ([0.5], [-1.0], [256.0], [np.nan]):
         assert packed(np.array(values))["type"] == "float32"
+
+
+def test_a_browser_that_cannot_compute_the_model_says_so(opened, file):
+    opened.page.add_init_script("delete window.DecompressionStream")
+    opened.page.goto(file.as_uri())
+    until(opened.page, "!document.getElementById('trouble').hidden")
+    assert "This browser cannot compute the model: it needs WebAssembly" in opened.page.locator("#trouble").inner_text()
+
+
+def test_a_prior_that_the_page_cannot_draw_from_has_no_temperature(opened, tmp_path):
+    vamp = am.fit("digits", latent_dim=2, prior={"kind": "vamp", "components": 5}, epochs=1, quiet=True)
+    page = show(opened, vamp.export("html", tmp_path / "page.html").files[0])
+    assert page.locator("#sampling").is_visible()
+    assert page.locator("#tempering").is_hidden()
+    page.keyboard.press("s")
+    until(page, "App.state.seed === 1 && App.queues.acting.idle")
+    assert page.locator("#trouble").is_hidden()

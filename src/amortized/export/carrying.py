@@ -96,7 +96,7 @@ def _description(view: View, can: dict[str, bool]) -> dict[str, Any]:
     here = found["data"] is not None
     own = {
         "name": "model" if view.run.path is None else view.run.path.name,
-        "missing": None if here else "This page carries no data.",
+        "missing": None if here else "this page carries none.",
         "can": can | {"datum": here},
         "latent": found["latent"] | {"follows": False},
     }

@@ -257,10 +257,16 @@ const App = (() => {
     });
   }
 
-  // Where the data are gone, the range of a column is that of what is decoded.
-  async function measure({event, limits}) {
-    const {x} = await backend.sample({n: Math.min(MEASURED, limits?.rows ?? MEASURED), temperature: 1, seed: 0, context: {}});
-    event.ranges = x[0].map((_, column) => [Math.min(...x.map((row) => row[column])), Math.max(...x.map((row) => row[column]))]);
+  // Where the data are gone, the range of a column is that of what is decoded, between values that the data can have.
+  async function measure({event, latent, can, limits}) {
+    const options = {n: Math.min(MEASURED, limits?.rows ?? MEASURED), temperature: 1, seed: 0, context: {}};
+    const {x} = can.sample ? await backend.sample(options) : await backend.decode([latent.mean], {});
+    event.ranges = x[0].map((_, column) => {
+      if (event.support === "binary") return [event.low, event.high];
+      const values = x.map((row) => row[column]);
+      const [low, high] = [Math.min(...values), Math.max(...values)];
+      return event.step ? [Math.floor(low / event.step) * event.step, Math.ceil(high / event.step) * event.step] : [low, high];
+    });
   }
 
   async function start() {

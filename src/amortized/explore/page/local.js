@@ -26,6 +26,15 @@ const Local = (() => {
   }
 
   async function start() {
+    try {
+      return await load();
+    } catch (error) {
+      const needed = "it needs WebAssembly and DecompressionStream, which browsers have since 2023";
+      throw new Error(`This browser cannot compute the model: ${needed} (${error.message}).`);
+    }
+  }
+
+  async function load() {
     const code = new Blob([await unzipped("runtime-code")], {type: "text/javascript"});
     const address = URL.createObjectURL(code);
     const ort = await import(address);
@@ -90,7 +99,8 @@ const Local = (() => {
   }
 
   function context(ort, given, count) {
-    return Object.fromEntries(description.conditions.map((condition) => [conditions[condition.name], code(condition, given, ort, count)]));
+    const one = (condition) => [conditions[condition.name], code(condition, given, ort, count)];
+    return Object.fromEntries(description.conditions.map(one));
   }
 
   function check(what, values, width, holes) {
@@ -131,13 +141,15 @@ const Local = (() => {
       const column = (axis, j) => axis.reduce((sum, part, i) => sum + part * lower.data[i * dimensions + j], 0);
       return ellipse(center, axes.map((axis) => axis.map((_, j) => column(axis, j))));
     }
-    return carried.isGaussian && stddev ? ellipse(center, axes.map((axis) => axis.map((part, i) => part * stddev.data[i]))) : null;
+    if (!carried.isGaussian || !stddev.data.some((part) => part > 0)) return null;
+    return ellipse(center, axes.map((axis) => axis.map((part, i) => part * stddev.data[i])));
   }
 
   async function encode(x, given) {
     check("x", x, entries, true);
+    const values = Float32Array.from(x, (value) => value ?? NaN);
     const answer = await compute("encoder", (ort) => {
-      const feed = {x: new ort.Tensor("float32", Float32Array.from(x, (value) => value ?? NaN), [1, ...description.event.shape])};
+      const feed = {x: new ort.Tensor("float32", values, [1, ...description.event.shape])};
       if (carried.takesNoise) feed.noise = latents(ort, [Array(dimensions).fill(0)]);
       return {...feed, ...context(ort, given, 1)};
     });
@@ -150,7 +162,8 @@ const Local = (() => {
   }
 
   async function datum(n) {
-    if (!description.data || !(Number.isInteger(n) && n >= 0 && n < description.data.count)) throw new Error(`There is no datum ${n}.`);
+    const is = description.data && Number.isInteger(n) && n >= 0 && n < description.data.count;
+    if (!is) throw new Error(`There is no datum ${n}.`);
     const {labels, places, conditions: all} = description.data;
     const given = Object.fromEntries(Object.entries(all).map(([name, values]) => [name, values[n]]));
     const z = row("z", n);
