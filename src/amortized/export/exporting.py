@@ -43,14 +43,16 @@ def export(run: "Run", to: str = "onnx", out: str | os.PathLike[str] | None = No
     """
     if to not in get_args(Format):
         raise InputError(f"cannot export to '{to}'; {nearest(to, get_args(Format))}")
-    if out is None and run.path is None:
+    if out is not None:
+        target = Path(out)
+    elif run.path is not None:
+        target = run.path / ("explorer.html" if to == "html" else to)
+    else:
         raise InputError("this run has no folder to export into; give out, a folder, or a file .html for a page.")
-    assert run.path is not None or out is not None
     if to == "html":
         from amortized.export.page import export_page
 
-        return export_page(run, Path(out) if out is not None else run.path / "explorer.html")  # pyright: ignore[reportOptionalOperand]
-    target = Path(out) if out is not None else run.path / to  # pyright: ignore[reportOptionalOperand]
+        return export_page(run, target)
     return _export_graphs(run, onnx_of if to == "onnx" else torch_of, target, SUFFIXES[to])
 
 

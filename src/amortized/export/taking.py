@@ -26,12 +26,14 @@ UNSEEN_BY_DECODER = ("posterior", "prior", "links")
 def plain(model: Model, *, without: Sequence[str] = ()) -> Any:
     """A copy of a model, a module too, on the CPU and in evaluation mode: tracing leaves nothing on the model itself.
 
+    Its weights need no gradient, so that what a program computes of it becomes an array without being detached.
+
     Args:
         model: The model.
         without: Parts that are not needed, so that no file carries their weights.
     """
     assert isinstance(model, nn.Module)
-    copied = copy.deepcopy(model).cpu().eval()
+    copied = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     if isinstance(copied, LatentModel):
         for name in without:
             if name in copied.parts:

@@ -8,7 +8,10 @@ const frames = new Map();
 function panels() {
   const last = run.rows[run.rows.length - 1], found = [];
   const varies = (name) => run.rows.some((row) => row[name] !== run.rows[0][name]);
-  const differs = (split) => run.rows.some((row) => Math.abs(row[`${split}_objective_nats`] - row[`${split}_elbo_nats`]) > 1e-3 * Math.abs(row[`${split}_elbo_nats`]));
+  const differs = (split) => run.rows.some((row) => {
+    const [objective, elbo] = [row[`${split}_objective_nats`], row[`${split}_elbo_nats`]];
+    return Math.abs(objective - elbo) > 1e-3 * Math.abs(elbo);
+  });
   for (const kind of Object.keys(TITLES)) {
     const series = ["train", "valid"].filter((split) => `${split}_${kind}_nats` in last);
     if (!series.length || (kind === "objective" && "train_elbo_nats" in last && !series.some(differs))) continue;
@@ -42,7 +45,8 @@ function thinned(points) {  // at most about 800, the least and the greatest of 
 function frame(title) {  // what a curve is drawn in: it stays while the curve changes, and so do its listeners
   if (frames.has(title)) return frames.get(title);
   const figure = make("figure", null, { class: "curve" }), caption = make("figcaption");
-  const svg = draw("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, role: "img" }), held = { figure, caption, svg, first: 0, end: 1 };
+  const svg = draw("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, role: "img" });
+  const held = { figure, caption, svg, first: 0, end: 1 };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect(), place = ((event.clientX - box.left) / box.width) * SIZE.width;
     cursor = held.first + ((place - SIZE.left) / (SIZE.width - SIZE.left - SIZE.right)) * (held.end - held.first);
@@ -59,19 +63,23 @@ function frame(title) {  // what a curve is drawn in: it stays while the curve c
 
 function curve(panel, rows) {
   const held = frame(panel.title), { caption, svg } = held, { width, height, left, right, top, bottom } = SIZE;
-  const shownRow = cursor === null ? rows[rows.length - 1] : rows.reduce((a, b) => (Math.abs(b.step - cursor) < Math.abs(a.step - cursor) ? b : a));
+  const last = rows[rows.length - 1], nearer = (a, b) => (Math.abs(b.step - cursor) < Math.abs(a.step - cursor) ? b : a);
+  const shownRow = cursor === null ? last : rows.reduce(nearer);
   caption.replaceChildren(make("b", panel.title));
-  for (const [split, name] of panel.series) caption.append(make("span", panel.unit ? nats(shownRow[name]) : number(shownRow[name], 3), { class: split }));
+  for (const [split, name] of panel.series) {
+    const value = shownRow[name];
+    caption.append(make("span", panel.unit ? nats(value) : number(value, 3), { class: split }));
+  }
   if (panel.unit) caption.append(make("small", panel.unit));
   const values = rows.flatMap((row) => panel.series.map(([, name]) => row[name])).filter((value) => Number.isFinite(value));
   let [low, high] = [values.reduce((a, b) => Math.min(a, b), Infinity), values.reduce((a, b) => Math.max(a, b), -Infinity)];
   const margin = (high - low) * 0.05 || Math.abs(high) * 0.05 || 1;
   [low, high] = [low - margin, high + margin];
-  const first = rows[0].step, end = rows.length > 1 ? rows[rows.length - 1].step : first + 1;
+  const first = rows[0].step, end = rows.length > 1 ? last.step : first + 1;
   const x = (step) => left + ((step - first) / (end - first)) * (width - left - right);
   const y = (value) => top + ((high - value) / (high - low)) * (height - top - bottom);
-  const words = `${panel.title} over the steps: ` + panel.series.map(([split, name]) => `${split} ${number(rows[rows.length - 1][name])}`).join(", ");
-  svg.setAttribute("aria-label", words);
+  const words = panel.series.map(([split, name]) => `${split} ${number(last[name])}`).join(", ");
+  svg.setAttribute("aria-label", `${panel.title} over the steps: ${words}`);
   svg.replaceChildren();
   Object.assign(held, { first, end });
   for (const mark of ticks(low, high, 4)) {
@@ -96,7 +104,10 @@ function curve(panel, rows) {
       svg.append(draw("circle", { class: split, cx: x(shownRow.step), cy: y(shownRow[name]), r: 3.5 }));
     }
   }
-  if (cursor !== null) svg.append(draw("line", { class: "cursor", x1: x(shownRow.step), x2: x(shownRow.step), y1: top, y2: height - bottom }));
+  if (cursor !== null) {
+    const at = x(shownRow.step);
+    svg.append(draw("line", { class: "cursor", x1: at, x2: at, y1: top, y2: height - bottom }));
+  }
   return held.figure;
 }
 
@@ -104,5 +115,6 @@ function showCurves() {
   const rows = late ? run.rows.filter((row) => row.step >= run.rows[run.rows.length - 1].step / 2) : run.rows;
   if (!rows.length) return;
   const figures = panels().map((panel) => curve(panel, rows)), place = at("curves");
-  if (figures.length !== place.children.length || figures.some((figure, index) => figure !== place.children[index])) place.replaceChildren(...figures);
+  const others = figures.length !== place.children.length || figures.some((figure, index) => figure !== place.children[index]);
+  if (others) place.replaceChildren(...figures);
 }

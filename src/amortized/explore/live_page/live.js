@@ -1,5 +1,6 @@
 "use strict";
-// The server tells what is new, in events; this page keeps it all and draws it. What was drawn last stays when the server is gone.
+// The server tells what is new, in events; this page keeps it all and draws it.
+// What was drawn last stays when the server is gone.
 
 const run = { rows: [], lines: [], about: null, pictures: null, shown: {}, state: "connecting" };
 const at = (id) => document.getElementById(id);
@@ -59,7 +60,9 @@ function showProgress() {
   const facts = [["step", total ? `${number(step, 9)} of ${number(total, 9)}` : "\u2013"]];
   if (last) facts.push(["epochs", number(last.epoch, 9)]);
   facts.push(["time", duration(before + spent)]);
-  if (run.state === "training" && step > done && step < total) facts.push(["time left", `about ${duration((spent * (total - step)) / (step - done))}`]);
+  if (run.state === "training" && step > done && step < total) {
+    facts.push(["time left", `about ${duration((spent * (total - step)) / (step - done))}`]);
+  }
   if (run.shown["examples/s"]) facts.push(["examples/s", number(run.shown["examples/s"], 3)]);
   for (const [name, title] of [["elbo", "train ELBO now"], ["rate", "train rate now"], ["distortion", "train distortion now"]]) {
     if (name in run.shown) facts.push([title, `${nats(run.shown[name])} nats`]);
@@ -82,13 +85,15 @@ function showEnding() {
     const parts = elbo ? [`ELBO ${nats(elbo.value)} nats`] : [];
     if (nll) parts.push(`\u2212log p(x) about ${nats(nll.value)} nats`);
     if (bits) parts.push(`${number(bits.value)} bits per dimension`);
-    ending.textContent = `Finished: ${run.why}.${parts.length ? ` Test data: ${parts.join(", ")}.` : ""}${kept} The server has ended; this page keeps what it shows.`;
+    const found = parts.length ? ` Test data: ${parts.join(", ")}.` : "";
+    ending.textContent = `Finished: ${run.why}.${found}${kept} The server has ended; this page keeps what it shows.`;
   } else if (run.state === "stopped") {
     ending.textContent = `Not finished: ${run.why}.${folder ? ` Go on with: amortized fit --resume ${folder}` : ""}`;
   } else if (run.state === "failed") {
     ending.textContent = `Failed: ${run.why}${kept}`;
   } else {
-    ending.textContent = `Nothing is heard from the server any more: training has ended, or was ended. This is the last that it told.${kept}`;
+    const gone = "Nothing is heard from the server any more: training has ended, or was ended.";
+    ending.textContent = `${gone} This is the last that it told.${kept}`;
   }
 }
 
@@ -100,9 +105,8 @@ function images(coded, count, [height, width, channels]) {
     const canvas = make("canvas", null, { width, height });
     const image = new ImageData(width, height), first = index * width * height * channels;
     for (let pixel = 0; pixel < width * height; pixel++) {
-      const from = first + pixel * channels;
-      const color = channels < 3 ? [bytes[from], bytes[from], bytes[from], 255] : [bytes[from], bytes[from + 1], bytes[from + 2], channels === 4 ? bytes[from + 3] : 255];
-      image.data.set(color, 4 * pixel);
+      const [red, green, blue, opacity = 255] = bytes.subarray(first + pixel * channels, first + (pixel + 1) * channels);
+      image.data.set(channels < 3 ? [red, red, red, 255] : [red, green, blue, opacity], 4 * pixel);
     }
     canvas.getContext("2d").putImageData(image, 0, 0);
     return canvas;
@@ -136,7 +140,8 @@ function table({ columns, data, made, samples }) {
 function showPictures() {
   const made = run.pictures, parts = [];
   if (!made) return;
-  const given = made.conditions && made.conditions.length ? `, given the ${made.conditions.join(", ")} ${made.data ? "of the data above" : "drawn for each"}` : "";
+  const names = (made.conditions || []).join(", ");
+  const given = names ? `, given the ${names} ${made.data ? "of the data above" : "drawn for each"}` : "";
   if (made.kind === "none") {
     parts.push(make("p", `There are no pictures of this model: ${made.why}`, { class: "waiting" }));
   } else if (made.kind === "images") {
@@ -152,10 +157,12 @@ function showPictures() {
     parts.push(...strip(`Samples: E[x | z] at draws from the prior${given}`, images(made.samples, made.count, made.shape)));
   } else {
     const some = made.width > made.columns.length ? ` The ${made.columns.length} of ${made.width} columns that vary most.` : "";
-    parts.push(make("p", `Validation data, what the model makes of them, and samples (E[x | z] at draws from the prior${given}).${some}`, { class: "waiting" }), table(made));
+    const shown = `Validation data, what the model makes of them, and samples (E[x | z] at draws from the prior${given}).`;
+    parts.push(make("p", shown + some, { class: "waiting" }), table(made));
   }
   at("pictures").replaceChildren(...parts);
-  const when = run.kept === undefined ? `at step ${number(run.pictured, 9)}` : `with the weights that were kept, of step ${number(run.kept, 9)}`;
+  const kept = `with the weights that were kept, of step ${number(run.kept, 9)}`;
+  const when = run.kept === undefined ? `at step ${number(run.pictured, 9)}` : kept;
   at("pictured").textContent = made.kind === "none" ? "" : `${when}; always the same data and the same draws`;
 }
 
