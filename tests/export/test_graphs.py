@@ -93,7 +93,7 @@ def rows(run, count):
 
 
 def agrees(got, wanted, tolerance=1e-4):
-    wanted = wanted.numpy()
+    wanted = wanted.detach().numpy()
     assert got.shape == wanted.shape
     assert np.abs(got - wanted).max() <= tolerance * np.abs(wanted).max()
 
