@@ -1,4 +1,4 @@
-"""The pictures of the documentation, made anew: `python docs/pictures/make.py [explore ...]`, in Debian's chromium.
+"""The pictures of the documentation, made anew: `python docs/pictures/make.py [explore export]`, in Debian's chromium.
 
 Each kind fits the models that it needs in a temporary folder, and takes a minute or two.
 """
@@ -27,7 +27,14 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 @contextmanager
 def opened(run: Any, **context: Any) -> Iterator[Page]:
     """The explorer of a run, open in a browser."""
-    with serving(run) as address, sync_playwright() as playwright:
+    with serving(run) as address, shown(address, **context) as page:
+        yield page
+
+
+@contextmanager
+def shown(address: str, **context: Any) -> Iterator[Page]:
+    """A page at an address, open in a browser."""
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         settings: Any = {"viewport": WIDE} | context
         page = browser.new_context(**settings).new_page()
@@ -106,7 +113,15 @@ def explore() -> None:
         keep(page, "explore-conditional.png")
 
 
-KINDS: dict[str, Callable[[], None]] = {"explore": explore}
+def export() -> None:
+    """The explorer in one file."""
+    made = am.fit("digits", latent_dim=8, epochs=150, out="runs/digits-8", quiet=True).export("html")
+    with shown(made.files[0].absolute().as_uri()) as page:
+        choose(page, first_of(page, 3))
+        keep(page, "export-page.png")
+
+
+KINDS: dict[str, Callable[[], None]] = {"explore": explore, "export": export}
 
 
 def main() -> None:

@@ -140,7 +140,8 @@ def _evidence(run: Run, split: str | None) -> str | None:
         if nll is not None and elbo is not None:
             stderr = _metric(found, "nll_stderr_nats")
             error = "" if stderr is None else f" ± {stderr:.1f}"
-            return f"On the {name} split the mean log p(x) is about {-nll:.1f}{error} nats, and its lower bound {elbo:.1f}."
+            said = f"On the {name} split the mean log p(x) is about {-nll:.1f}{error} nats, and its lower bound {elbo:.1f}."
+            return said.replace("-", "\N{MINUS SIGN}")
     return None
 
 
