@@ -257,6 +257,16 @@ def test_names_are_found_in_the_folder_of_the_variable(tmp_path, monkeypatch):
         load("tabel")
 
 
+def test_a_run_that_has_the_name_of_its_data_does_not_hide_them(tmp_path, monkeypatch):
+    as_npz(tmp_path)
+    here = tmp_path / "here"
+    (here / "table").mkdir(parents=True)
+    (here / "table" / "config.json").write_text("{}")
+    monkeypatch.setenv("AMORTIZED_DATA", str(tmp_path))
+    monkeypatch.chdir(here)
+    np.testing.assert_array_equal(original_order(load("table")), original_order(load(tmp_path / "table.npz")))
+
+
 def test_mnist_has_its_official_test_split(monkeypatch):
     folder = Path(os.environ.get("AMORTIZED_DATA", Path(__file__).parents[2] / "../shared/data"))
     if not (folder / "mnist.npz").exists():

@@ -162,7 +162,7 @@ def _arrays(source: Any, named: Sequence[str]) -> tuple[dict[str, np.ndarray], b
 
 def _find(source: str | os.PathLike) -> Path:
     path = Path(source).expanduser()
-    if path.exists():
+    if path.exists() and not _is_run(path):
         return path
     if path.suffix or len(path.parts) != 1:
         raise InputError(f"'{path}' does not exist; check the path (the working folder is '{Path.cwd()}').")
@@ -172,6 +172,11 @@ def _find(source: str | os.PathLike) -> Path:
         return files[path.name]
     where = f"{VARIABLE} is '{folder}'" if folder else f"set {VARIABLE} to the folder of your data files"
     raise InputError(f"there are no data named '{path}'; {nearest(path.name, ['digits', *files])} ({where}, or give a path)")
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a bare name is that of a run's folder here, as of a fit of data whose name it has: it holds no data."""
+    return len(path.parts) == 1 and (path / "config.json").is_file()
 
 
 def _named(folder: Path) -> dict[str, Path]:
