@@ -13,10 +13,11 @@ VENDOR := src/amortized/explore/vendor/onnxruntime-web
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tables,hub,plots,explore,export,trackers]'
 	touch $@
 
-demo: .venv/installed  ## fit digits, print the evidence, write samples and reconstructions
+demo: .venv/installed  ## fit digits, print the evidence, write a report, samples and reconstructions
 	rm -rf $(RUN)
 	$(BIN)/amortized fit digits --out $(RUN)
 	$(BIN)/amortized evaluate $(RUN)
+	$(BIN)/amortized report $(RUN)
 	$(BIN)/amortized sample $(RUN) -n 64 --mean --out $(RUN)/samples.png
 	$(BIN)/amortized reconstruct $(RUN) -n 32 --out $(RUN)/reconstructions.png
 

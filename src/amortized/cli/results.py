@@ -155,6 +155,7 @@ def report_fit(run: "Run") -> int:
     print(summary(run))
     print(f"The run is in {run.path}; next:")
     print(f"  amortized evaluate {run.path}")
+    print(f"  amortized explore {run.path}")
     print(f"  amortized sample {run.path} -n 64")
     return 0
 

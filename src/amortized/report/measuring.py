@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amortized.errors import InputError
-from amortized.evaluation import Evidence
-from amortized.evaluation.evidence import METRICS
 from amortized.report.view import View
 from amortized.studies.analyses import ANALYSES
 from amortized.studies.budget import Step
@@ -69,7 +67,7 @@ def _fits(step: Step, view: View, seconds: float) -> bool:
 def _evaluate(view: View, wanted: Sequence[str], seconds: float) -> dict[str, str]:
     """Evaluate, and give the reasons of what could not be done.
 
-    What the fit found of all data is not replaced, in `metrics.json`, by what there is now time to find of a part of them.
+    `metrics.json` stays what the fit, or an evaluation that was asked for, wrote: how much a page had time for is chance.
     """
     run, split = view.run, view.split
     before = dict(run.metrics.get(split, {}))
@@ -84,12 +82,9 @@ def _evaluate(view: View, wanted: Sequence[str], seconds: float) -> dict[str, st
         named = [name for name in wanted if reason.startswith(f"'{name}' cannot be done: ")]
         return {name: reason.removeprefix(f"'{name}' cannot be done: ") for name in named}
     finally:
-        found = view.kept["evidence"].finding if "evidence" in view.kept else None
-        if isinstance(found, Evidence) and len(found.distortion) < view.count and METRICS & before.keys():
-            now = {name: metric for name, metric in run.metrics.get(split, {}).items() if name not in METRICS}
-            run.metrics[split] = now | {name: metric for name, metric in before.items() if name in METRICS}
-            if run.folder is not None:
-                run.folder.write_metrics({split: run.metrics[split]})
+        run.metrics[split] = before
+        if run.folder is not None:
+            run.folder.write_metrics({split: before})
 
 
 def _written(view: View, split: str | None) -> dict[str, float]:
