@@ -6,7 +6,7 @@ class Plane {
   static STILL = 4; // pixels that a pointer may tremble in a click
   static STEP = 0.02; // of the map's width, for an arrow key
 
-  // handlers: move(place), settle(), select(index)
+  // handlers: move(place), select(index)
   constructor(canvas, description, handlers) {
     const {plane, data} = description;
     Object.assign(this, {canvas, plane, data, handlers, marks: {}, only: null, press: null});
