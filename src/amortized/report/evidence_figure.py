@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from amortized.errors import InputError
 from amortized.evaluation import Metric
 from amortized.evaluation.records import error_name, in_digits
-from amortized.report.found import done_of, way_out
+from amortized.report.found import done_of, evidence_of_all, way_out
 from amortized.report.style import PALETTE, style
 from amortized.report.view import View
 from amortized.studies import Evaluation
@@ -68,12 +68,13 @@ def evidence_figure(run: "Run | View | Evaluation") -> "Figure":
     Raises:
         InputError: The model has no bound on log p(x), no evidence is known, or matplotlib is not installed.
     """
-    evidence, baselines = _evidence(run), done_of(run, "baselines")
+    baselines = done_of(run, "baselines")
+    evidence = _evidence(run, of_all=baselines is None)
     if "nll_nats" not in evidence:
         raise InputError("the posterior is a point mass: there is no bound on log p(x), and nothing to hold against baselines.")
     dots = evidence_dots(evidence, {} if baselines is None else baselines.finding.metrics)
     split = evidence["nll_nats"].split
-    about = f"{split} data" if baselines is None else f"the {baselines.size.options['data']:,} {split} data of the baselines"
+    about = _about(run, split) if baselines is None else f"the {baselines.size.options['data']:,} {split} data of the baselines"
     with style() as mpl:
         figure = mpl.figure.Figure(figsize=(6.4, 1.15 + 0.29 * len(dots)), layout="constrained")
         axes = figure.add_subplot()
@@ -117,11 +118,12 @@ def evidence_dots(evidence: Mapping[str, Metric], baselines: Mapping[str, Metric
     return own + sorted(found, key=lambda dot: dot.value)
 
 
-def _evidence(source: "Run | View | Evaluation") -> Mapping[str, Metric]:
-    """The metrics of the evidence: what an evaluation found, or what `fit` wrote to `metrics.json`."""
+def _evidence(source: "Run | View | Evaluation", *, of_all: bool) -> Mapping[str, Metric]:
+    """The metrics of the evidence: what an evaluation found, or what `fit` wrote to `metrics.json`, where it is of more data."""
     done = done_of(source, "evidence")
     if done is not None:
-        return done.finding.metrics
+        whole = {} if isinstance(source, Evaluation) or not of_all else evidence_of_all(View.of(source))
+        return whole or done.finding.metrics
     if isinstance(source, Evaluation):
         return source["evidence"].metrics  # refuses
     view = View.of(source)
@@ -129,6 +131,14 @@ def _evidence(source: "Run | View | Evaluation") -> Mapping[str, Metric]:
     if not metrics:
         raise InputError(f"'evidence' was not evaluated{way_out(view, 'evidence')}")
     return {name: Metric(**metric) for name, metric in metrics.items()}
+
+
+def _about(source: "Run | View | Evaluation", split: str) -> str:
+    """Which data the evidence is of."""
+    done = done_of(source, "evidence")
+    if done is None or (not isinstance(source, Evaluation) and evidence_of_all(View.of(source))):
+        return f"{split} data"
+    return f"{done.size.options['data']:,} {split} data"
 
 
 def _value(metrics: Mapping[str, Metric], name: str) -> tuple[float, float | None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from amortized.errors import InputError
 from amortized.evaluation import Evidence
 from amortized.evaluation.evidence import METRICS
+from amortized.report.found import evidence_of_all
 from amortized.report.view import View
 from amortized.studies.analyses import ANALYSES
 from amortized.studies.budget import Step
@@ -19,7 +20,8 @@ class Measured:
     """What is known of a run.
 
     Attributes:
-        metrics: Its numbers by name, those of what was evaluated before those of the fit.
+        metrics: Its numbers by name, those of what was evaluated before those of the fit, but for the evidence of all data, which
+            stands before that of a part.
         notes: What a reader must know of them, by the name of the analysis.
         refused: Why an analysis is impossible for this model or these data, by its name.
         missing: The analyses that are possible and were not done: for some there was no time.
@@ -97,6 +99,10 @@ def _written(view: View, split: str | None) -> dict[str, float]:
     metrics = view.run.metrics
     known = metrics.get(split or next((name for name in ("test", "valid") if name in metrics), ""), {})
     table = {name: entry["value"] for name, entry in known.items()}
-    for done in view.kept.values() if split is not None else ():
-        table |= {name: metric.value for name, metric in done.finding.metrics.items()}
+    if split is None:
+        return table
+    whole = evidence_of_all(view)
+    for analysis, done in view.kept.items():
+        if analysis != "evidence" or not whole:
+            table |= {name: metric.value for name, metric in done.finding.metrics.items()}
     return table

@@ -13,6 +13,7 @@ from amortized.evaluation import Evidence
 from amortized.evaluation.baselines import BASELINES
 from amortized.files import write_atomically
 from amortized.reading import read
+from amortized.report.found import evidence_of_all
 from amortized.report.measuring import Measured, measure
 from amortized.report.sections import EVIDENCE, SECTIONS, plate_of, section_of
 from amortized.report.story import again, baselines, data_name, headline, paragraph, title_of
@@ -203,14 +204,15 @@ def evidence_lead(view: View, measured: Measured) -> str:
     """Of how many data the evidence is, and by how many samples."""
     found = view.kept["evidence"].finding if measured.trouble is None and "evidence" in view.kept else None
     if isinstance(found, Evidence):
-        count = len(found.distortion)
-        part = f"all {count:,}" if count == view.count else f"{count:,} of the {view.count:,}"
-        how = "exactly" if found.is_exact else f"by {found.samples:,} posterior samples each"
-        text = f"Of {part} data of the {view.split} split, {how}."
-        fit = view.run.metrics.get(view.split, {})
-        if count < view.count and "nll_nats" in fit:
-            elbo, nll, samples = fit["elbo_nats"]["value"], fit["nll_nats"]["value"], fit["nll_nats"]["samples"]
-            text += f" Of all of them, by {samples} samples each: ELBO {elbo:,.2f}, −log p(x) {nll:,.2f} nats."
+        whole, count = evidence_of_all(view), len(found.distortion)
+        if whole:
+            samples = whole["distortion_nats"].samples
+            text = f"Of all {view.count:,} data of the {view.split} split, by {samples:,} posterior samples each, as the fit found"
+            text += f" it. The notes below are of {count:,} of them, by {found.samples:,} samples."
+        else:
+            part = f"all {count:,}" if count == view.count else f"{count:,} of the {view.count:,}"
+            how = "exactly" if found.is_exact else f"by {found.samples:,} posterior samples each"
+            text = f"Of {part} data of the {view.split} split, {how}."
         return text if found.elbo is not None else f"{text} The posterior is a point: there is no bound on log p(x)."
     return "As the fit found it." if measured.metrics else "It was not evaluated, and no number of it is known."
 

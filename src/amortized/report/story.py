@@ -12,6 +12,7 @@ from torch import nn
 from amortized.errors import InputError
 from amortized.evaluation.records import in_digits, standard_error
 from amortized.folder import read_json
+from amortized.report.found import evidence_of_all
 from amortized.report.learning_figure import kept_step
 from amortized.report.view import View
 
@@ -207,8 +208,10 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
 
 
 def _errors(view: View) -> dict[str, float]:
-    """The standard errors of rate and distortion, where they are known of each datum."""
+    """The standard errors of rate and distortion, where they are known of each datum that the headline is about."""
     try:
+        if evidence_of_all(view):
+            return {}
         found = view.kept["evidence"].finding
     except (InputError, KeyError):
         return {}
