@@ -207,13 +207,18 @@ def evidence_lead(view: View, measured: Measured) -> str:
         whole, count = evidence_of_all(view), len(found.distortion)
         if whole:
             samples = whole["distortion_nats"].samples
-            text = f"Of all {view.count:,} data of the {view.split} split, by {samples:,} posterior samples each, as the fit found"
+            text = (
+                f"Of all {view.count:,} data of the {view.split} split, by {samples:,} posterior samples each, as the fit found"
+            )
             text += f" it. The notes below are of {count:,} of them, by {found.samples:,} samples."
         else:
             part = f"all {count:,}" if count == view.count else f"{count:,} of the {view.count:,}"
             how = "exactly" if found.is_exact else f"by {found.samples:,} posterior samples each"
             text = f"Of {part} data of the {view.split} split, {how}."
         return text if found.elbo is not None else f"{text} The posterior is a point: there is no bound on log p(x)."
+    entry = view.run.metrics.get(view.split, {}).get("distortion_nats") if measured.trouble is None else None
+    if entry is not None:
+        return f"Of the {view.split} split, by {entry['samples']:,} posterior samples each, as the fit found it."
     return "As the fit found it." if measured.metrics else "It was not evaluated, and no number of it is known."
 
 

@@ -208,13 +208,19 @@ def _calibration(view: View, metrics: Mapping[str, float]) -> str:
     return f"The coverage of the posterior's intervals against their level, and histograms of ranks{seen}."
 
 
-LEARNING = "The bound on log p(x) and its two parts. Where the two curves part, the model learns its training data by heart."
+LEARNING = (
+    "The bound on log p(x) and its two parts. Where training goes on to a higher bound and validation does not, the model learns"
+    " its training data by heart. Training values are means over the steps since the last validation, and lag behind at first."
+)
 LATENTS = (
-    "What each entry of the latent carries: its share of the rate, in nats. An entry is active where the mean of q(z|x) varies"
-    " over the data; one that is not says nothing."
+    "What each entry of the latent carries: its share of the rate, in nats, or, where the rate has no shares, how much the mean"
+    " of q(z|x) varies beside the prior. An entry is active where that mean varies over the data; one that is not says nothing."
 )
 DATA = "What goes in, what comes back, and what the model makes up by itself."
-TRAVERSALS = "One entry of the latent at a time goes through the prior's range, while the others stay."
+TRAVERSALS = (
+    "One entry of the latent at a time goes through the prior's range, while the others stay; of several layers, those below the"
+    " one that moves follow it."
+)
 PATHS = "What lies between two data: on a good path each step is a datum in its own right."
 AGGREGATE = (
     "Where the data are encoded, over what the prior expects. Holes of the prior that no datum fills give samples unlike data;"
