@@ -349,4 +349,4 @@ def test_names_with_dollars_are_no_formulas_and_long_ones_have_room(tmp_path):
     paths = interpolation_figure(view)
     assert all(len(ax.get_title()) <= 28 for ax in paths.axes)
     row = next(line for line in texts(worst_figure(view)) if f"{worst(view).scores[0]:.1f}" in line and "(" in line)
-    assert len(row.replace(r"\$", "$")) <= 22
+    assert len(row.replace(r"\$", "$")) <= 19

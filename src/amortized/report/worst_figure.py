@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 ROWS, COLUMNS = 8, 7
 """Of a table."""
 
-ROW_NAME = 22
+ROW_NAME = 18
 """Characters of the name of a row."""
 
 FARTHEST = 4.0
