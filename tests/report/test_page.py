@@ -285,3 +285,23 @@ def test_the_command_writes_into_the_folder(run, capsys, plain):
     assert str(run.path / "report.html") in capsys.readouterr().out
     assert main(["report", str(run.path), "--budget", "soon"]) == 2
     assert "a budget must be a time" in capsys.readouterr().err
+
+
+def test_what_was_slow_at_another_time_is_tried_again(tmp_path, plain):
+    run = fitted(tmp_path)
+    run.evaluate(samples=10, only="evidence")
+    file = tmp_path / "run/evaluation/test.json"
+    record = json.loads(file.read_text())
+    record["steps"]["evidence"]["seconds"] = 1e3  # a machine that was busy
+    file.write_text(json.dumps(record))
+    measure(View(run), 20.0)
+    assert {"surgery", "calibration"} <= set(json.loads(file.read_text())["steps"])
+
+
+def test_a_collapse_is_seen_where_there_was_no_time_to_evaluate(tmp_path, monkeypatch, plain):
+    run = fitted(tmp_path, objective="beta", **{"objective.beta": 500.0})
+    monkeypatch.setattr("amortized.report.measuring.WANTED", ())
+    found = measure(View(run), 1.0)
+    assert found.metrics["active_units"] == 0
+    assert "Posterior collapse" in page.warnings_of(run, found.metrics)[0].title
+    assert "posterior collapse" in page.all_well(found, history=True).split("Not looked for")[0]

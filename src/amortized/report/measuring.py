@@ -1,7 +1,10 @@
 """The evaluation that a page is made of: what earlier ones kept in the run folder, and what is missing within a given time."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from amortized.errors import InputError
 from amortized.evaluation import Evidence
@@ -13,6 +16,9 @@ from amortized.studies.budget import Step
 
 WANTED = ("evidence", "surgery", "baselines", "gaps", "calibration", "sample-quality")
 """The analyses that a page shows."""
+
+TRIED = 50
+"""Data, and samples of each, by which it is seen what a row costs."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +59,31 @@ def measure(view: View, seconds: float) -> Measured:
             steps[name] = make(material)
         except InputError as error:
             refused[name] = str(error)
-    wanted = [name for name in WANTED if name in steps and name not in view.kept and _fits(steps[name], view, seconds)]
+    wanted = [name for name in WANTED if name in steps and name not in view.kept]
+    if wanted and "evidence" in view.kept:
+        cost = _cost(view)
+        wanted = [name for name in wanted if cost * steps[name].sizes[0].work < seconds]
     if wanted:
         refused |= _evaluate(view, wanted, seconds)
     kept = view.kept
     notes = {name: done.finding.notes for name, done in kept.items()}
     missing = [name for name in ANALYSES if name not in kept and name not in refused]
-    return Measured(_written(view, view.split), notes, refused, missing)
+    metrics = _written(view, view.split)
+    if (
+        "surgery" in steps and "surgery" not in kept and np.isfinite(view.z).all()
+    ):  # of a collapse one must be warned all the same
+        active = float(view.is_active.sum())
+        metrics |= {"active_units": active, "active_share": active / view.latents}
+    return Measured(metrics, notes, refused, missing)
 
 
-def _fits(step: Step, view: View, seconds: float) -> bool:
-    """Whether the smallest size of a step takes no more than the whole time, as far as the evidence that is kept can tell."""
-    evidence = view.kept.get("evidence")
-    return evidence is None or step.sizes[0].work * evidence.seconds / evidence.size.work < seconds
+def _cost(view: View) -> float:
+    """Seconds of a decoder's row, now: what evaluations took at other times, or elsewhere, says little of it."""
+    rows = view.batch.rows(slice(TRIED))
+    for _ in range(2):  # what is loaded at first use is no cost of a row
+        began = time.monotonic()
+        view.material.evidence_of([rows], TRIED, None)
+    return (time.monotonic() - began) / (len(rows) * TRIED)
 
 
 def _evaluate(view: View, wanted: Sequence[str], seconds: float) -> dict[str, str]:
