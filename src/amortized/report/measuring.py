@@ -69,9 +69,8 @@ def measure(view: View, seconds: float) -> Measured:
     notes = {name: done.finding.notes for name, done in kept.items()}
     missing = [name for name in ANALYSES if name not in kept and name not in refused]
     metrics = _written(view, view.split)
-    if (
-        "surgery" in steps and "surgery" not in kept and np.isfinite(view.z).all()
-    ):  # of a collapse one must be warned all the same
+    is_unknown = "surgery" in steps and "surgery" not in kept
+    if is_unknown and np.isfinite(view.z).all():  # of a collapse one must be warned all the same
         active = float(view.is_active.sum())
         metrics |= {"active_units": active, "active_share": active / view.latents}
     return Measured(metrics, notes, refused, missing)

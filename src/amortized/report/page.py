@@ -17,7 +17,7 @@ from amortized.report.found import evidence_of_all
 from amortized.report.measuring import Measured, measure
 from amortized.report.sections import EVIDENCE, SECTIONS, plate_of, section_of
 from amortized.report.story import again, baselines, data_name, headline, paragraph, title_of
-from amortized.report.verdict import Verdict
+from amortized.report.verdict import Row, Verdict
 from amortized.report.verdicts import verdicts
 from amortized.report.view import View
 
@@ -139,7 +139,7 @@ def run_page(view: View, seconds: float) -> str:
         subtitle=f"{data_name(run)}{'' if run.path is None else f' · {run.path}'}",
         contents=[*fixed, *((each.name, each.title) for each in sections), ("missing", "Not done"), ("recipe", "Repeat it")],
         found=found,
-        all_well=all_well(measured, history=bool(run.history)),
+        all_well=all_well(measured, run.history),
         story=paragraph(view),
         trouble=None if measured.trouble is None else f"What needs the data is missing from this page: {measured.trouble}",
         evidence_lead=evidence_lead(view, measured),
@@ -185,14 +185,18 @@ def is_finished(run: "Run") -> bool:
     return at_end or (settings.patience is not None and stale >= settings.patience)
 
 
-def all_well(measured: Measured, *, history: bool) -> str:
+def all_well(measured: Measured, history: Sequence[Row]) -> str:
     """What was looked for, where nothing was found."""
-    looked = ["over-fitting by much", "training that is unstable or too short"] if history else []
+    looked = ["training that is unstable or too short"] if history else []
+    if history and any(name.startswith("valid_") for name in history[-1]):
+        looked.insert(0, "over-fitting by much")
     known = {"evidence": "elbo_nats", "surgery": "active_units", "gaps": "amortization_gap_nats", "calibration": "coverage_90"}
     known |= {"sample-quality": "memorization_auc"}
     seen = [name for name, metric in known.items() if metric in measured.metrics]
     looked += [LOOKED_FOR[name] for name in seen]
     unseen = [text for name, text in LOOKED_FOR.items() if name not in seen]
+    if history and len(looked) == len(seen) + 1:
+        unseen.insert(0, "over-fitting, for there are no validation data")
     if looked:
         text = f"Looked for, and not found: {'; '.join(looked)}. What is usual, or small, is told in its section below."
     else:
