@@ -82,6 +82,7 @@ def test_a_bound_far_higher_on_training_data_is_over_fitting_beside_the_rate():
     assert list(overfitting(rising(gap=5.0), HEALTHY)) == []
     (found,) = overfitting(rising(gap=15.0), HEALTHY)
     assert "15.0 nats higher" in found.seen
+    assert "earlier" not in found.remedy  # the validation bound has not fallen
     assert list(overfitting(rising(gap=15.0), HEALTHY | {"elbo_stderr_nats": 6.0})) == []  # within its error
 
 

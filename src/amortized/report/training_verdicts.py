@@ -51,18 +51,19 @@ def overfitting(history: Sequence[Row], metrics: Numbers, *, keeps_best: bool = 
     error, noise = metrics.get("elbo_stderr_nats", 0.0), _noise(valid)
     least = max(LEAST_NATS, error, CLEAR * noise)
     lost, gap = valid[best] - fmean(valid[-3:]), train[kept] - valid[kept] if _are_alike(history) else None
-    remedy = "Stop earlier (training.patience keeps the best weights), or take a smaller network, weight decay or more data."
+    smaller = "a smaller network, weight decay or more data."
     if not keeps_best and lost > least and len(valid) - best > FEW_ROWS:
         text = (
             f"The validation bound was best at step {history[best]['step']:,} and has lost {lost:.1f} nats since, and the weights"
         )
         text += " that were kept are the last ones"
         text += "." if gap is None else f"; the bound on training data is {gap:.1f} nats higher than on validation data."
+        remedy = f"Stop earlier (training.patience keeps the best weights), or take {smaller}"
         yield Verdict("Over-fitting", text, remedy, is_grave=True)
     elif gap is not None and gap > max(CLEAR * error, LEAST_NATS, SHARE_OF_RATE * metrics.get("rate_nats", math.inf)):
         text = f"The bound on training data is {gap:.1f} nats higher than on validation data"
         text += f" (standard error of the latter about {error:.1f})" if error else ""
-        yield Verdict("Over-fitting", f"{text}: much of what the latents carry is learned by heart.", remedy)
+        yield Verdict("Over-fitting", f"{text}: much of what the latents carry is learned by heart.", f"Take {smaller}")
 
 
 def unstable(history: Sequence[Row]) -> Iterator[Verdict]:
