@@ -12,7 +12,7 @@ from amortized import likelihoods, networks, posteriors, priors, processes
 from amortized.cli import main
 from amortized.report import closing, comparing, page, sections, story, write_report
 from amortized.report.comparing import differences, names_of
-from amortized.report.measuring import WANTED, Measured, measure
+from amortized.report.measuring import WANTED, measure
 from amortized.report.page import is_finished
 from amortized.report.view import View
 
@@ -285,31 +285,3 @@ def test_the_command_writes_into_the_folder(run, capsys, plain):
     assert str(run.path / "report.html") in capsys.readouterr().out
     assert main(["report", str(run.path), "--budget", "soon"]) == 2
     assert "a budget must be a time" in capsys.readouterr().err
-
-
-def test_what_was_slow_at_another_time_is_tried_again(tmp_path, plain):
-    run = fitted(tmp_path)
-    run.evaluate(samples=10, only="evidence")
-    file = tmp_path / "run/evaluation/test.json"
-    record = json.loads(file.read_text())
-    record["steps"]["evidence"]["seconds"] = 1e3  # a machine that was busy
-    file.write_text(json.dumps(record))
-    measure(View(run), 20.0)
-    assert {"surgery", "calibration"} <= set(json.loads(file.read_text())["steps"])
-
-
-def test_over_fitting_is_looked_for_only_where_there_are_validation_data():
-    of_training = [{"step": 1, "train_elbo_nats": -1.0}]
-    said, not_said = page.all_well(Measured({}), of_training).split("Not looked for")
-    assert "over-fitting" not in said
-    assert "over-fitting" in not_said
-    assert "over-fitting" in page.all_well(Measured({}), [of_training[0] | {"valid_elbo_nats": -1.0}]).split("Not looked for")[0]
-
-
-def test_a_collapse_is_seen_where_there_was_no_time_to_evaluate(tmp_path, monkeypatch, plain):
-    run = fitted(tmp_path, objective="beta", **{"objective.beta": 500.0})
-    monkeypatch.setattr("amortized.report.measuring.WANTED", ())
-    found = measure(View(run), 1.0)
-    assert found.metrics["active_units"] == 0
-    assert "Posterior collapse" in page.warnings_of(run, found.metrics)[0].title
-    assert "posterior collapse" in page.all_well(found, run.history).split("Not looked for")[0]
