@@ -13,6 +13,7 @@ from amortized import InputError
 from amortized.distributions import center, has_center
 from amortized.report import (
     interpolation_figure,
+    latent_figure,
     limits,
     marginals_figure,
     neighbors_figure,
@@ -331,3 +332,21 @@ def test_a_family_tells_whether_its_center_is_known(views):
     assert has_center(torch.distributions.Normal(torch.zeros(2), 1.0))
     assert has_center(torch.distributions.Cauchy(torch.zeros(2), 1.0))  # its mode
     assert views("digits").has_means
+
+
+def test_names_with_dollars_are_no_formulas_and_long_ones_have_room(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["price $ in $us", r"$\frac$", "x_1^2", "a < b & c"]
+    labels = [r"$\foo$ of a cat and a dog", "$a$b$c", "one that is long as well"]
+    table = rng.normal(size=(150, 2)) @ rng.normal(size=(2, 4)) + 0.1 * rng.normal(size=(150, 4))
+    rows = [[repr(round(float(value), 3)) for value in row] for row in table]
+    lines = [",".join([*names, "kind"]), *(",".join([*row, labels[n % 3]]) for n, row in enumerate(rows))]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    run = am.fit(tmp_path / "table.csv", labels="kind", latent_dim=2, epochs=10, lr=1e-2, batch_size=32, quiet=True)
+    view = View(run)
+    for figure in (*EVERY, marginals_figure, latent_figure):
+        figure(view).savefig(io.BytesIO(), dpi=40)
+    paths = interpolation_figure(view)
+    assert all(len(ax.get_title()) <= 28 for ax in paths.axes)
+    row = next(line for line in texts(worst_figure(view)) if f"{worst(view).scores[0]:.1f}" in line and "(" in line)
+    assert len(row.replace(r"\$", "$")) <= 19

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 import amortized as am
 from amortized import InputError
 from amortized.evaluation import Calibration, Metric, gaps_by_split
+from amortized.evaluation.records import in_digits
 from amortized.report import (
     calibration_figure,
     evidence_figure,
@@ -88,6 +90,7 @@ def test_all_dots_are_about_the_data_of_the_baselines():
         ("gaussian", 118.0),
     ]
     assert [dot.is_bound for dot in dots] == [False, True, False, True]
+    assert [dot.stderr for dot in evidence_dots(evidence, baselines, widened=2.0)][:3] == [4.0, None, None]
     assert dots[3].beside == "model better by 20.00 ± 0.50"
     assert dots[2].beside.startswith("model worse by 4.0")
 
@@ -104,6 +107,10 @@ def test_the_evidence_stands_beside_its_baselines(table, evaluation):
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names[:2] == ["model: -log p(x)", "model: -ELBO"]
     assert {"uniform", "independent", "mixture"} <= set(names)
+    of_one = replace(evaluation.done["baselines"], size=Size(1.0, {"data": 1}))  # of the 4 data of the evidence
+    wider = replace(evaluation, done={**evaluation.done, "baselines": of_one})
+    error = in_digits(0.0, 2 * evaluation.evidence.metrics["nll_stderr_nats"].value).split("±")[1]
+    assert f"±{error} | ≤" in texts(evidence_figure(wider))
     assert pixels(figure).shape == pixels(evidence_figure(evaluation)).shape
 
 

@@ -139,3 +139,13 @@ def test_two_training_data_are_enough():
     found = neighbors(run)
     assert found.nearest.shape == (5, 2)
     assert "there are 5 new data" in found.sentence
+
+
+def test_new_data_that_are_training_data_are_named():
+    rng = np.random.default_rng(0)
+    train, new = rng.normal(size=(400, D)), rng.normal(size=(80, D))
+    new[:20] = train[:20]
+    run = am.fit({"train_x": train, "valid_x": new, "test_x": new}, latent_dim=2, epochs=1, quiet=True)
+    found = neighbors(run)
+    assert found.repeated == 0.25
+    assert "25% equal a training datum" in found.sentence

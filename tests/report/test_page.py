@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import amortized as am
 from amortized import likelihoods, networks, posteriors, priors, processes
 from amortized.cli import main
-from amortized.report import closing, comparing, page, sections, write_report
+from amortized.report import closing, comparing, page, sections, story, write_report
 from amortized.report.comparing import differences, names_of
 from amortized.report.measuring import WANTED, measure
 from amortized.report.page import is_finished
@@ -126,7 +127,13 @@ def test_what_the_fit_found_of_all_data_outlasts_what_a_page_finds_of_a_part(tmp
     found = measure(view, 1.0)
     assert len(view.kept["evidence"].finding.distortion) == 64  # pyright: ignore[reportAttributeAccessIssue]
     assert run.metrics["test"] == before == json.loads((tmp_path / "run/metrics.json").read_text())["test"]
-    assert found.metrics["elbo_nats"] != before["elbo_nats"]["value"]
+    assert found.metrics["nll_nats"] == before["nll_nats"]["value"]  # the number to quote is that of all data
+    part = view.kept["evidence"].finding.metrics["nll_nats"].value
+    assert abs(part - before["nll_nats"]["value"]) > 0.01
+    assert "Of all 180 data of the test split, by 10 posterior samples" in page.evidence_lead(view, found)
+    assert story.headline(view, dict(found.metrics))[1][1].startswith(f"{before['nll_nats']['value']:.1f}")
+    run.metrics["test"] |= {name: asdict(metric) for name, metric in view.kept["evidence"].finding.metrics.items()}
+    assert "Of 64 of the 180 data" in page.evidence_lead(view, found)  # one who asked for a part has written over the whole
 
 
 def test_names_are_escaped(tmp_path):

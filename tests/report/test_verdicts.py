@@ -82,7 +82,17 @@ def test_a_bound_far_higher_on_training_data_is_over_fitting_beside_the_rate():
     assert list(overfitting(rising(gap=5.0), HEALTHY)) == []
     (found,) = overfitting(rising(gap=15.0), HEALTHY)
     assert "15.0 nats higher" in found.seen
+    assert "earlier" not in found.remedy  # the validation bound has not fallen
     assert list(overfitting(rising(gap=15.0), HEALTHY | {"elbo_stderr_nats": 6.0})) == []  # within its error
+
+
+def test_a_relaxed_training_bound_is_not_held_against_that_of_validation():
+    history = [{"step": n, "train_objective_nats": -85.0, "valid_elbo_nats": -100.0 + 0.01 * n} for n in range(40)]
+    assert list(overfitting(history, HEALTHY)) == []
+    falling = [row | {"valid_elbo_nats": -90.0 - 0.5 * row["step"]} for row in history]
+    (found,) = overfitting(falling, HEALTHY)
+    assert found.is_grave
+    assert "training data" not in found.seen
 
 
 def test_a_curve_that_falls_back_is_unstable():
@@ -166,6 +176,12 @@ def test_intervals_that_hold_another_share_are_miscalibrated(held, kind):
     assert list(miscalibration(HEALTHY)) == []
     assert kind in next(miscalibration(HEALTHY | {"coverage_90": held})).title
     assert list(miscalibration(HEALTHY | {"coverage_90": held, "calibration_p_value_z": 0.2})) == []  # by chance
+
+
+def test_a_posterior_that_is_beside_the_latents_is_not_mended_by_a_richer_family():
+    found = next(miscalibration(HEALTHY | {"coverage_90": 0.67, "mean_rank_log_px": 0.82}))
+    assert "beside" in found.title
+    assert "encoder" in found.remedy
 
 
 def test_samples_nearer_than_new_data_may_be_copies():

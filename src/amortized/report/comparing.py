@@ -53,7 +53,7 @@ def comparison_page(views: Sequence[View], seconds: float) -> str:
         found=found,
         columns=[] if made is None else [name for name in TITLES if any(name in values_of(each.evidence) for each in made.runs)],
         titles=TITLES,
-        rows=[] if made is None else list(_rows(made, names)),
+        rows=[] if made is None else list(_rows(made, names, [is_like(run, runs[0]) for run in runs])),
         notes=[] if made is None else made.notes,
         trouble=trouble,
         headlines=[headline(view, dict(each.metrics)) for view, each in zip(views, measured, strict=True)],
@@ -90,14 +90,19 @@ def _compared(runs: "Sequence[Run]", views: Sequence[View]) -> tuple[Comparison 
         return None, f"They cannot be compared on the same data: {error}"
 
 
-def _rows(made: Comparison, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for each, name in zip(made.runs, names, strict=True):
+def is_like(run: "Run", first: "Run") -> bool:
+    """Whether a datum of one run is of the kind of the other's, so that nats of the one can be held against nats of the other."""
+    return (run.spec.event_shape, run.spec.support) == (first.spec.event_shape, first.spec.support)
+
+
+def _rows(made: Comparison, names: Sequence[str], alike: Sequence[bool]) -> Iterator[dict[str, Any]]:
+    for each, name, is_alike in zip(made.runs, names, alike, strict=True):
         values = {
             metric: in_digits(float(of.mean()), standard_error(of)).replace("-", "−")
             for metric, of in values_of(each.evidence).items()
         }
         yield {"name": name, "values": values, "kind": "value"}
-        if each is not made.runs[0]:
+        if each is not made.runs[0] and is_alike:
             yield {
                 "name": _words(each, names[0]),
                 "values": {k: _signed(v) for k, v in each.differences.items()},

@@ -1,5 +1,6 @@
 """What a figure of a table needs: the entries of a datum by name, and those of them that are shown where there are many."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,12 @@ def entry_names(spec: Spec) -> list[str]:
 def short(name: str, most: int = LONGEST_NAME) -> str:
     """A name that fits above a panel, without its middle where it is too long."""
     tail = (most - 1) // 3
-    return name if len(name) <= most else f"{name[: most - 1 - tail].rstrip()}…{name[len(name) - tail :].lstrip()}"
+    return plain(name if len(name) <= most else f"{name[: most - 1 - tail].rstrip()}…{name[len(name) - tail :].lstrip()}")
+
+
+def plain(name: str) -> str:
+    """A name as text of a figure, where what stands between dollars would be taken for a formula."""
+    return re.sub(r"(?<!\\)\$", r"\\$", name)
 
 
 def spreads(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -86,10 +92,15 @@ def sites(view: View, n: int) -> NDArray[np.int64]:
     return np.sort(rng.permutation(len(view.batch))[:n])
 
 
-def name_of(view: View, site: int) -> str:
-    """What a datum is called in a figure: its index, and its label where it has one."""
-    index = site if view.batch.index is None else int(view.batch.index[site])
-    return f"{index}" if view.labels is None else f"{index} ({short(view.label_name(int(view.labels[site])), 10)})"
+def name_of(view: View, site: int, most: int = 10) -> str:
+    """What a datum is called in a figure: its index, and its label, so many characters of it, where it has one."""
+    index = index_of(view, site)
+    return f"{index}" if view.labels is None else f"{index} ({short(view.label_name(int(view.labels[site])), most)})"
+
+
+def index_of(view: View, site: int) -> int:
+    """The place of a datum among all data."""
+    return site if view.batch.index is None else int(view.batch.index[site])
 
 
 def check_positive(n: int | None) -> None:

@@ -4,10 +4,12 @@ The baselines are scored on a part of the data, and what the model has on the sa
 
     -log p_model = -log p_baseline - gain
 
-so that all dots of the picture are about the same data. The error of a dot is over the data; the model and a baseline vary
-together, so that the error of a gain, written beside its baseline, is smaller than the two bars let one think.
+so that all dots of the picture are about the same data. The error of a dot is over the data, and that of the model widened from
+the N data of its evidence to the n of the baselines, by sqrt(N / n); the model and a baseline vary together, so that the error of
+a gain, written beside its baseline, is smaller than the two bars let one think.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 from amortized.errors import InputError
 from amortized.evaluation import Metric
 from amortized.evaluation.records import error_name, in_digits
-from amortized.report.found import done_of, way_out
+from amortized.report.found import done_of, evidence_of_all, way_out
 from amortized.report.style import PALETTE, style
 from amortized.report.view import View
 from amortized.studies import Evaluation
@@ -68,12 +70,17 @@ def evidence_figure(run: "Run | View | Evaluation") -> "Figure":
     Raises:
         InputError: The model has no bound on log p(x), no evidence is known, or matplotlib is not installed.
     """
-    evidence, baselines = _evidence(run), done_of(run, "baselines")
+    baselines = done_of(run, "baselines")
+    evidence = _evidence(run, of_all=baselines is None)
     if "nll_nats" not in evidence:
         raise InputError("the posterior is a point mass: there is no bound on log p(x), and nothing to hold against baselines.")
-    dots = evidence_dots(evidence, {} if baselines is None else baselines.finding.metrics)
+    dots = (
+        evidence_dots(evidence, {})
+        if baselines is None
+        else evidence_dots(evidence, baselines.finding.metrics, widened=math.sqrt(_count(run) / baselines.size.options["data"]))
+    )
     split = evidence["nll_nats"].split
-    about = f"{split} data" if baselines is None else f"the {baselines.size.options['data']:,} {split} data of the baselines"
+    about = _about(run, split) if baselines is None else f"the {baselines.size.options['data']:,} {split} data of the baselines"
     with style() as mpl:
         figure = mpl.figure.Figure(figsize=(6.4, 1.15 + 0.29 * len(dots)), layout="constrained")
         axes = figure.add_subplot()
@@ -83,12 +90,13 @@ def evidence_figure(run: "Run | View | Evaluation") -> "Figure":
         return figure
 
 
-def evidence_dots(evidence: Mapping[str, Metric], baselines: Mapping[str, Metric]) -> list[Dot]:
+def evidence_dots(evidence: Mapping[str, Metric], baselines: Mapping[str, Metric], *, widened: float = 1.0) -> list[Dot]:
     """The rows of the picture: those of the model first, then the baselines, the best first.
 
     Args:
         evidence: The metrics of the evidence.
         baselines: Those of the baselines; empty where they are not known.
+        widened: What the errors of the evidence are to be multiplied by, for the fewer data of the baselines.
     """
     nll, stderr = _value(evidence, "nll_nats")
     shift = 0.0
@@ -111,17 +119,18 @@ def evidence_dots(evidence: Mapping[str, Metric], baselines: Mapping[str, Metric
         found.append(Dot(called.replace("_", " "), -log_px, error, False, is_bound, beside))
     elbo, elbo_error = _value(evidence, "elbo_nats")
     own = [
-        Dot("model: -log p(x)", nll + shift, stderr, True),
-        Dot("model: -ELBO", -elbo + shift, elbo_error, True, is_bound=True),
+        Dot("model: -log p(x)", nll + shift, None if stderr is None else widened * stderr, True),
+        Dot("model: -ELBO", -elbo + shift, None if elbo_error is None else widened * elbo_error, True, is_bound=True),
     ]
     return own + sorted(found, key=lambda dot: dot.value)
 
 
-def _evidence(source: "Run | View | Evaluation") -> Mapping[str, Metric]:
-    """The metrics of the evidence: what an evaluation found, or what `fit` wrote to `metrics.json`."""
+def _evidence(source: "Run | View | Evaluation", *, of_all: bool) -> Mapping[str, Metric]:
+    """The metrics of the evidence: what an evaluation found, or what `fit` wrote to `metrics.json`, where it is of more data."""
     done = done_of(source, "evidence")
     if done is not None:
-        return done.finding.metrics
+        whole = {} if isinstance(source, Evaluation) or not of_all else evidence_of_all(View.of(source))
+        return whole or done.finding.metrics
     if isinstance(source, Evaluation):
         return source["evidence"].metrics  # refuses
     view = View.of(source)
@@ -129,6 +138,22 @@ def _evidence(source: "Run | View | Evaluation") -> Mapping[str, Metric]:
     if not metrics:
         raise InputError(f"'evidence' was not evaluated{way_out(view, 'evidence')}")
     return {name: Metric(**metric) for name, metric in metrics.items()}
+
+
+def _count(source: "Run | View | Evaluation") -> int:
+    """The number of data of the evidence."""
+    done = done_of(source, "evidence")
+    if done is not None:
+        return int(done.size.options["data"])
+    return source.data if isinstance(source, Evaluation) else View.of(source).count
+
+
+def _about(source: "Run | View | Evaluation", split: str) -> str:
+    """Which data the evidence is of."""
+    done = done_of(source, "evidence")
+    if done is None or (not isinstance(source, Evaluation) and evidence_of_all(View.of(source))):
+        return f"{split} data"
+    return f"{done.size.options['data']:,} {split} data"
 
 
 def _value(metrics: Mapping[str, Metric], name: str) -> tuple[float, float | None]:

@@ -105,7 +105,7 @@ def _draw_contours(ax: Any, edges: list[Tensor], posterior: Tensor, q: Tensor) -
     for level in _levels(posterior):
         ax.contourf(first, second, posterior.T.numpy(), levels=[level, torch.inf], colors=PALETTE[0], alpha=0.35)
     ax.contour(first, second, q.T.numpy(), levels=_levels(q), colors=PALETTE[1], linewidths=1.2)
-    ax.set(xlabel="$z_1$", ylabel="$z_2$")
+    ax.set(xlabel="z0", ylabel="z1")
 
 
 def _levels(density: Tensor) -> list[float]:

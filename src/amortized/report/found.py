@@ -1,9 +1,12 @@
 """Where the figures of an evaluation take their numbers from: what it kept in the run folder, or what it returned."""
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from amortized.errors import InputError
-from amortized.evaluation import Finding
+from amortized.evaluation import Evidence, Finding, Metric
+from amortized.evaluation.evidence import METRICS
 from amortized.report.view import View
 from amortized.studies import Evaluation
 from amortized.studies.budget import Done
@@ -33,6 +36,26 @@ def finding_of(source: "Run | View | Evaluation", name: str) -> Finding:
 def done_of(source: "Run | View | Evaluation", name: str) -> Done | None:
     """What an analysis found and in which size it was done; None where it was not."""
     return (source.done if isinstance(source, Evaluation) else View.of(source).kept).get(name)
+
+
+def evidence_of_all(view: View) -> Mapping[str, Metric]:
+    """The evidence of all data as the fit wrote it to `metrics.json`, where evaluations kept that of a part of them only.
+
+    Of a part by many samples and of all data by few, the second is the one to quote: the error over the data is the larger.
+
+    Args:
+        view: Of the run.
+
+    Returns:
+        The metrics by name, nats; empty where what was kept is of all data, or is what `metrics.json` has.
+    """
+    kept = view.kept["evidence"].finding if "evidence" in view.kept else None
+    written = view.run.metrics.get(view.split, {})
+    if not isinstance(kept, Evidence) or len(kept.distortion) >= view.count or "distortion_nats" not in written:
+        return {}
+    if math.isclose(written["distortion_nats"]["value"], kept.metrics["distortion_nats"].value, rel_tol=1e-9):
+        return {}
+    return {name: Metric(**entry) for name, entry in written.items() if name in METRICS}
 
 
 def way_out(view: View, name: str) -> str:

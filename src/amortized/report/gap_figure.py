@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from amortized.evaluation import Metric
 from amortized.evaluation.records import error_name, in_digits
-from amortized.report.found import finding_of
+from amortized.report.found import done_of, finding_of
 from amortized.report.style import PALETTE, style
 from amortized.report.view import View
 from amortized.studies import Evaluation
@@ -41,11 +41,11 @@ def gap_figure(run: "Run | View | Evaluation") -> "Figure":
         InputError: The gaps were not evaluated, or matplotlib is not installed.
     """
     finding = finding_of(run, "gaps")
-    rows = gap_rows(finding.metrics)
+    rows, done = gap_rows(finding.metrics), done_of(run, "gaps")
     with style() as mpl:
         figure = mpl.figure.Figure(figsize=(6.4, 1.2 + 0.75 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
-        _draw(axes, rows)
+        _draw(axes, rows, None if done is None else done.size.options.get("data"))
         figure.legend(*_unique(axes), loc="outside upper center", ncols=2, fontsize=8)
         return figure
 
@@ -62,7 +62,7 @@ def gap_rows(metrics: Mapping[str, Metric]) -> dict[str, dict[str, tuple[float, 
     return rows
 
 
-def _draw(axes: "Axes", rows: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> None:
+def _draw(axes: "Axes", rows: Mapping[str, Mapping[str, tuple[float, float | None]]], count: int | None) -> None:
     starts = [-sum(max(gaps[name][0], 0.0) for name in PARTS) for gaps in rows.values()]
     errors = [gaps["inference_gap"][1] or 0.0 for gaps in rows.values()]
     longest = max(max(error - start for start, error in zip(starts, errors, strict=True)), 1e-6)
@@ -78,7 +78,8 @@ def _draw(axes: "Axes", rows: Mapping[str, Mapping[str, tuple[float, float | Non
     axes.axvline(0, color="0.3", linewidth=1)
     axes.text(0, 1.0, "log p(x)", ha="right", va="bottom", fontsize=8, transform=axes.get_xaxis_transform())
     axes.set_yticks(range(len(rows)), list(rows))
-    axes.set(xlim=(-1.05 * longest, 0.0), ylim=(len(rows) - 0.4, -0.6), xlabel="nats below log p(x), in the mean over the data")
+    of = "the data" if count is None else f"{count:,} data" + (" of each split" if len(rows) > 1 else "")
+    axes.set(xlim=(-1.05 * longest, 0.0), ylim=(len(rows) - 0.4, -0.6), xlabel=f"nats below log p(x), in the mean over {of}")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 

@@ -13,7 +13,7 @@ from amortized import tasks
 from amortized.distributions import in_support, representative
 from amortized.errors import InputError
 from amortized.models.model import evaluating
-from amortized.report.entries import check_positive, is_image, name_of
+from amortized.report.entries import check_positive, index_of, is_image, name_of, plain
 from amortized.report.lines import line_figure
 from amortized.report.style import style
 from amortized.report.tiles import Block, Scale, fitting_columns, tile_figure
@@ -31,6 +31,9 @@ POINTS = 31
 
 TWO_LINES = 24
 """Pixels that two lines of a name take."""
+
+PANEL_NAME = 28
+"""Characters of a name for which there is room above a panel: where labels make it longer, the data are named by index."""
 
 
 def interpolation_figure(run: "Run | View", n: int | None = None) -> "Figure":
@@ -56,10 +59,12 @@ def interpolation_figure(run: "Run | View", n: int | None = None) -> "Figure":
     made = tasks.interpolate(view.model, begin, end, steps=steps, path=path, seed=view.seed).numpy()
     between = "\n" if of_images and Scale.of(view.spec.event_shape).tile[0] >= TWO_LINES else " "
     names = [f"{name_of(view, a)}{between}to {name_of(view, b)}" for a, b in zip(first, second, strict=True)]
+    if not of_images and max(map(len, names)) > PANEL_NAME:
+        names = [f"{index_of(view, a)} to {index_of(view, b)}" for a, b in zip(first, second, strict=True)]
     line = "straight lines" if path == "linear" else "arcs"
     title = f"Paths between data, {line} in the latent space, decoded"
     if view.spec.conditions:
-        title += f"; {', '.join(view.spec.conditions)} as at the beginning"
+        title += f"; {', '.join(map(plain, view.spec.conditions))} as at the beginning"
     ends = np.stack((view.shown_x[first], view.shown_x[second]), 1)
     t = np.linspace(0, 1, steps)
     with style() as mpl:

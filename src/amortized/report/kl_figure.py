@@ -50,7 +50,7 @@ def kl_figure(run: "Run | View") -> "Figure":
     ranking = view.ranking
     carried = np.empty(view.latents)
     carried[ranking.dimensions] = ranking.carried
-    groups = [np.arange(start, end) for start, end in _groups(view)]
+    groups = [np.arange(start, end) for start, end in groups_of(view)]
     with style() as mpl:
         figure = mpl.figure.Figure(figsize=(min(max(4.4, 0.16 * view.latents + 1.2), 9.5), 3.0), layout="constrained")
         axes = figure.add_subplot()
@@ -69,7 +69,7 @@ def kl_figure(run: "Run | View") -> "Figure":
         return figure
 
 
-def _groups(view: View) -> list[tuple[int, int]]:
+def groups_of(view: View) -> list[tuple[int, int]]:
     """Where each group of latents begins and ends in z, flattened."""
     with evaluating(view.model, view.seed, "groups"):
         latents = view.model.terms(view.batch.rows(slice(1))).latents
@@ -89,7 +89,7 @@ def _draw(axes: "Axes", groups: list[NDArray[np.int64]], carried: NDArray[np.flo
             if those.any():
                 axes.bar(places[those], carried[entries][those], width=0.82, color=color, label=label)
         if len(groups) > 1:
-            said = f"$z_{{{number}}}$: {carried[entries].sum():.2f}"
+            said = f"layer {number}: {carried[entries].sum():.2f}"
             axes.text(places.mean(), 1.0, said, ha="center", va="top", fontsize=8, transform=axes.get_xaxis_transform())
         ticks += places.tolist()
         names += [str(entry - entries.min()) for entry in entries]
@@ -99,6 +99,6 @@ def _draw(axes: "Axes", groups: list[NDArray[np.int64]], carried: NDArray[np.flo
     if len(ticks) <= NAMED:
         axes.set_xticks(ticks, names, fontsize=8 if len(ticks) <= 32 else 6)
         axes.tick_params(axis="x", length=0)
-        axes.set_xlabel("entry of z" if len(groups) == 1 else "entry of each group")
+        axes.set_xlabel("entry of z" if len(groups) == 1 else "entry of each layer")
     else:
         axes.set_xlabel(f"rank among the {len(ticks)} entries of z")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from amortized.report.entries import plain
 from amortized.report.style import PALETTE
 from amortized.report.view import View
 
@@ -94,12 +95,11 @@ def _classes(title: str, values: NDArray[np.int64], name_of: Any) -> Coloring:
     codes = np.full(len(values), -1)
     for code, value in enumerate(found):
         codes[values == value] = code
-    return Coloring(title, [_short(name_of(int(value))) for value in found], codes)
+    return Coloring(plain(title), [_short(name_of(int(value))) for value in found], codes)
 
 
 def _short(name: str) -> str:
-    name = name.replace("$", r"\$")
-    return name if len(name) <= 18 else name[:17] + "…"
+    return plain(name if len(name) <= 18 else name[:17] + "…")
 
 
 def _write(axes: "Axes", name: str, place: NDArray[Any]) -> None:

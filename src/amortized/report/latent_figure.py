@@ -93,7 +93,7 @@ def _plane(mpl: Any, view: View, coloring: Coloring | None) -> "Figure":
         draw = spots
     draw(second, prior, "0.5", filled=True)
     draw(second, drawn, PALETTE[0])
-    names = ["$z_1$", "$z_2$"] if plane.kind == "latent" else _shares(view)
+    names = ["z0", "z1"] if plane.kind == "latent" else _shares(view)
     for axes in (first, second):
         axes.set(xlabel=names[0], ylabel=names[1], aspect="equal")
     _legend(figure, first, coloring)

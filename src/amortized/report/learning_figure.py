@@ -29,6 +29,7 @@ TITLES = {
     "distortion": "distortion: -E[log p(x|z)]",
 }
 SPLITS = {"train": (PALETTE[0], "-", "train"), "valid": (PALETTE[1], "--", "validation")}
+NAMES = [name for _, _, name in SPLITS.values()]
 OWN = {"step", "epoch", "lr", "seconds"}
 """Columns of the history that are no terms and no hyper-parameters of the objective."""
 
@@ -64,8 +65,12 @@ def learning_figure(run: "Run | View") -> "Figure":
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             _draw(axes, history, name)
             _mark(axes, history, warm_up(history), kept_step(run))
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+        found: dict[str, Any] = {}
+        for axes in figure.axes:  # of which the first may lack a split: relaxed classes have no ELBO in training
+            handles, labels = axes.get_legend_handles_labels()
+            found |= {label: handle for handle, label in zip(handles, labels, strict=True) if label not in found}
+        labels = sorted(found, key=lambda label: NAMES.index(label) if label in NAMES else len(NAMES))
+        figure.legend([found[label] for label in labels], labels, loc="outside lower center", ncols=len(labels), fontsize=8)
         return figure
 
 

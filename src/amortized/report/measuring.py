@@ -1,9 +1,13 @@
 """The evaluation that a page is made of: what earlier ones kept in the run folder, and what is missing within a given time."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from amortized.errors import InputError
+from amortized.report.found import evidence_of_all
 from amortized.report.view import View
 from amortized.studies.analyses import ANALYSES
 from amortized.studies.budget import Step
@@ -11,13 +15,17 @@ from amortized.studies.budget import Step
 WANTED = ("evidence", "surgery", "baselines", "gaps", "calibration", "sample-quality")
 """The analyses that a page shows."""
 
+TRIED = 50
+"""Data, and samples of each, by which it is seen what a row costs."""
+
 
 @dataclass(frozen=True)
 class Measured:
     """What is known of a run.
 
     Attributes:
-        metrics: Its numbers by name, those of what was evaluated before those of the fit.
+        metrics: Its numbers by name, those of what was evaluated before those of the fit, but for the evidence of all data, which
+            stands before that of a part.
         notes: What a reader must know of them, by the name of the analysis.
         refused: Why an analysis is impossible for this model or these data, by its name.
         missing: The analyses that are possible and were not done: for some there was no time.
@@ -49,19 +57,30 @@ def measure(view: View, seconds: float) -> Measured:
             steps[name] = make(material)
         except InputError as error:
             refused[name] = str(error)
-    wanted = [name for name in WANTED if name in steps and name not in view.kept and _fits(steps[name], view, seconds)]
+    wanted = [name for name in WANTED if name in steps and name not in view.kept]
+    if wanted and "evidence" in view.kept:
+        cost = _cost(view)
+        wanted = [name for name in wanted if cost * steps[name].sizes[0].work < seconds]
     if wanted:
         refused |= _evaluate(view, wanted, seconds)
     kept = view.kept
     notes = {name: done.finding.notes for name, done in kept.items()}
     missing = [name for name in ANALYSES if name not in kept and name not in refused]
-    return Measured(_written(view, view.split), notes, refused, missing)
+    metrics = _written(view, view.split)
+    is_unknown = "surgery" in steps and "surgery" not in kept
+    if is_unknown and np.isfinite(view.z).all():  # of a collapse one must be warned all the same
+        active = float(view.is_active.sum())
+        metrics |= {"active_units": active, "active_share": active / view.latents}
+    return Measured(metrics, notes, refused, missing)
 
 
-def _fits(step: Step, view: View, seconds: float) -> bool:
-    """Whether the smallest size of a step takes no more than the whole time, as far as the evidence that is kept can tell."""
-    evidence = view.kept.get("evidence")
-    return evidence is None or step.sizes[0].work * evidence.seconds / evidence.size.work < seconds
+def _cost(view: View) -> float:
+    """Seconds of a decoder's row, now: what evaluations took at other times, or elsewhere, says little of it."""
+    rows = view.batch.rows(slice(TRIED))
+    view.material.evidence_of([rows], 2, None)  # what is loaded at first use is no cost of a row
+    began = time.monotonic()
+    view.material.evidence_of([rows], TRIED, None)
+    return (time.monotonic() - began) / (len(rows) * TRIED)
 
 
 def _evaluate(view: View, wanted: Sequence[str], seconds: float) -> dict[str, str]:
@@ -92,6 +111,10 @@ def _written(view: View, split: str | None) -> dict[str, float]:
     metrics = view.run.metrics
     known = metrics.get(split or next((name for name in ("test", "valid") if name in metrics), ""), {})
     table = {name: entry["value"] for name, entry in known.items()}
-    for done in view.kept.values() if split is not None else ():
-        table |= {name: metric.value for name, metric in done.finding.metrics.items()}
+    if split is None:
+        return table
+    whole = evidence_of_all(view)
+    for analysis, done in view.kept.items():
+        if analysis != "evidence" or not whole:
+            table |= {name: metric.value for name, metric in done.finding.metrics.items()}
     return table

@@ -63,6 +63,7 @@ class Neighbors:
         nearer: The share of samples that are nearer than new data, and its standard error; None likewise.
         copies: The share of samples with a ratio as low as the lowest 1% of new data; None likewise.
         copies_of_data: The share of new data with one, 1% but for ties; None likewise.
+        repeated: The share of new data that equal a training datum in every entry; 0 where there are none to compare.
         whole: How many training data there are.
         unit: Of the distances.
         why_unknown: Why there is no such comparison, where there is none.
@@ -76,6 +77,7 @@ class Neighbors:
     nearer: tuple[float, float] | None
     copies: float | None
     copies_of_data: float | None
+    repeated: float
     whole: int
     unit: str
     why_unknown: str = ""
@@ -91,7 +93,14 @@ class Neighbors:
 
     @property
     def sentence(self) -> str:
-        """What this says of memorizing."""
+        """What this says of memorizing, and of new data that are not new."""
+        said = self._memorizing
+        if self.repeated < RARE:
+            return said
+        return f"{said} Of the new data {self.repeated:.0%} equal a training datum in every entry: those are not new."
+
+    @property
+    def _memorizing(self) -> str:
         if self.nearer is None or self.copies is None:
             return f"Whether samples are copies is not known: {self.why_unknown}."
         (share, error), said = self.nearer, f"{self.nearer[0]:.0%} of samples are nearer to training data than new data are"
@@ -142,7 +151,7 @@ def neighbors(run: "Run | View") -> Neighbors:
         "whole": view.material.train_count,
         "unit": unit,
     }
-    known: dict[str, Any] = {"distance_of_data": None, "nearer": None, "copies": None, "copies_of_data": None}
+    known: dict[str, Any] = {"distance_of_data": None, "nearer": None, "copies": None, "copies_of_data": None, "repeated": 0.0}
     if view.split in ("train", "all"):
         known["why_unknown"] = "all data were trained on"
     elif queries < FEWEST:
@@ -202,6 +211,7 @@ def _compared(samples: Tensor, data: Tensor) -> dict[str, Any]:
         "nearer": share_nearer(samples[:, 0].double(), data[:, 0].double()),
         "copies": copies[0],
         "copies_of_data": copies[1],
+        "repeated": float((data[:, 0] == 0).double().mean()) if len(data) else 0.0,
     }
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 BINS = 40
 TABLE_SAMPLES, TABLE_COLUMNS = 4, 7
+BELOW_TABLE = 0.07
+"""Of the figure's height, that the table needs less below it than a panel with an axis does."""
+
 BELOW = 235
 """Height of the histogram with its sentences, in pixels of the picture."""
 
@@ -61,6 +64,8 @@ def _with_table(mpl: Any, view: View, found: Neighbors) -> "Figure":
         rows += ["sample", "its nearest"]
         values = flat(found.samples[sample : sample + 1])[0], flat(_training(found, found.nearest[sample, :1]))[0]
         cells += [[number(value[column]) for column in shown] for value in values]
+    place_at = axes[1].get_position()
+    axes[1].set_position((place_at.x0, place_at.y0 - BELOW_TABLE, place_at.width, place_at.height + BELOW_TABLE))
     draw_table(axes[1], rows, [short(names[column], 15) for column in shown], cells, pairs=True)
     left = len(names) - len(shown)
     said = f", {left:,} columns left out" if left else ""

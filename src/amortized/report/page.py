@@ -13,10 +13,11 @@ from amortized.evaluation import Evidence
 from amortized.evaluation.baselines import BASELINES
 from amortized.files import write_atomically
 from amortized.reading import read
+from amortized.report.found import evidence_of_all
 from amortized.report.measuring import Measured, measure
 from amortized.report.sections import EVIDENCE, SECTIONS, plate_of, section_of
 from amortized.report.story import again, baselines, data_name, headline, paragraph, title_of
-from amortized.report.verdict import Verdict
+from amortized.report.verdict import Row, Verdict
 from amortized.report.verdicts import verdicts
 from amortized.report.view import View
 
@@ -138,7 +139,7 @@ def run_page(view: View, seconds: float) -> str:
         subtitle=f"{data_name(run)}{'' if run.path is None else f' · {run.path}'}",
         contents=[*fixed, *((each.name, each.title) for each in sections), ("missing", "Not done"), ("recipe", "Repeat it")],
         found=found,
-        all_well=all_well(measured, history=bool(run.history)),
+        all_well=all_well(measured, run.history),
         story=paragraph(view),
         trouble=None if measured.trouble is None else f"What needs the data is missing from this page: {measured.trouble}",
         evidence_lead=evidence_lead(view, measured),
@@ -184,14 +185,18 @@ def is_finished(run: "Run") -> bool:
     return at_end or (settings.patience is not None and stale >= settings.patience)
 
 
-def all_well(measured: Measured, *, history: bool) -> str:
+def all_well(measured: Measured, history: Sequence[Row]) -> str:
     """What was looked for, where nothing was found."""
-    looked = ["over-fitting by much", "training that is unstable or too short"] if history else []
+    looked = ["training that is unstable or too short"] if history else []
+    if history and any(name.startswith("valid_") for name in history[-1]):
+        looked.insert(0, "over-fitting by much")
     known = {"evidence": "elbo_nats", "surgery": "active_units", "gaps": "amortization_gap_nats", "calibration": "coverage_90"}
     known |= {"sample-quality": "memorization_auc"}
     seen = [name for name, metric in known.items() if metric in measured.metrics]
     looked += [LOOKED_FOR[name] for name in seen]
     unseen = [text for name, text in LOOKED_FOR.items() if name not in seen]
+    if history and len(looked) == len(seen) + 1:
+        unseen.insert(0, "over-fitting, for there are no validation data")
     if looked:
         text = f"Looked for, and not found: {'; '.join(looked)}. What is usual, or small, is told in its section below."
     else:
@@ -203,15 +208,21 @@ def evidence_lead(view: View, measured: Measured) -> str:
     """Of how many data the evidence is, and by how many samples."""
     found = view.kept["evidence"].finding if measured.trouble is None and "evidence" in view.kept else None
     if isinstance(found, Evidence):
-        count = len(found.distortion)
-        part = f"all {count:,}" if count == view.count else f"{count:,} of the {view.count:,}"
-        how = "exactly" if found.is_exact else f"by {found.samples:,} posterior samples each"
-        text = f"Of {part} data of the {view.split} split, {how}."
-        fit = view.run.metrics.get(view.split, {})
-        if count < view.count and "nll_nats" in fit:
-            elbo, nll, samples = fit["elbo_nats"]["value"], fit["nll_nats"]["value"], fit["nll_nats"]["samples"]
-            text += f" Of all of them, by {samples} samples each: ELBO {elbo:,.2f}, −log p(x) {nll:,.2f} nats."
+        whole, count = evidence_of_all(view), len(found.distortion)
+        if whole:
+            samples = whole["distortion_nats"].samples
+            text = (
+                f"Of all {view.count:,} data of the {view.split} split, by {samples:,} posterior samples each, as the fit found"
+            )
+            text += f" it. The notes below are of {count:,} of them, by {found.samples:,} samples."
+        else:
+            part = f"all {count:,}" if count == view.count else f"{count:,} of the {view.count:,}"
+            how = "exactly" if found.is_exact else f"by {found.samples:,} posterior samples each"
+            text = f"Of {part} data of the {view.split} split, {how}."
         return text if found.elbo is not None else f"{text} The posterior is a point: there is no bound on log p(x)."
+    entry = view.run.metrics.get(view.split, {}).get("distortion_nats") if measured.trouble is None else None
+    if entry is not None:
+        return f"Of the {view.split} split, by {entry['samples']:,} posterior samples each, as the fit found it."
     return "As the fit found it." if measured.metrics else "It was not evaluated, and no number of it is known."
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from amortized import tasks
 from amortized.errors import InputError
-from amortized.report.entries import check_positive, is_image, short
+from amortized.report.entries import check_positive, is_image, plain, short
 from amortized.report.style import style
 from amortized.report.tiles import Block, fitting_columns, in_rows, tile_figure
 from amortized.report.view import View
@@ -91,5 +91,5 @@ def _class_blocks(view: View, name: str, n: int | None, mean: bool) -> list[Bloc
     said = f", {', '.join(others)} as of the first datum" if others else ""
     left = (condition.classes or 0) - classes
     said += f"; {left} more classes are left out" if left else ""
-    title = f"Samples, {NAMES[mean]}, with a row for each {name}{said}"
+    title = f"Samples, {NAMES[mean]}, with a row for each {plain(name)}{plain(said)}"
     return [Block(made.reshape(classes, columns, *made.shape[1:]), labels, title=title)]

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from amortized.errors import InputError
@@ -178,6 +179,17 @@ def _latent(view: View, metrics: Mapping[str, float]) -> str:
     return f"The latents of {len(view.z):,} data of the {view.split} split {plane}{colored}, over the prior."
 
 
+def _embedding(view: View) -> "Figure":
+    """The same by UMAP, where that is installed and there is something to flatten."""
+    if view.latents <= 2 or find_spec("umap") is None:
+        raise InputError("an embedding by UMAP needs more than two latent entries, and the extra 'umap'.")
+    return latent_figure(view, method="umap")
+
+
+def _embedded(view: View, metrics: Mapping[str, float]) -> str:
+    return f"The latents of {len(view.z):,} data of the {view.split} split and draws from the prior, embedded by UMAP."
+
+
 def _neighbors(view: View, metrics: Mapping[str, float]) -> str:
     return f"Samples of the model, each with the training {_what(view)} that are nearest to it."
 
@@ -208,13 +220,19 @@ def _calibration(view: View, metrics: Mapping[str, float]) -> str:
     return f"The coverage of the posterior's intervals against their level, and histograms of ranks{seen}."
 
 
-LEARNING = "The bound on log p(x) and its two parts. Where the two curves part, the model learns its training data by heart."
+LEARNING = (
+    "The bound on log p(x) and its two parts. Where training goes on to a higher bound and validation does not, the model learns"
+    " its training data by heart. Training values are means over the steps since the last validation, and lag behind at first."
+)
 LATENTS = (
-    "What each entry of the latent carries: its share of the rate, in nats. An entry is active where the mean of q(z|x) varies"
-    " over the data; one that is not says nothing."
+    "What each entry of the latent carries: its share of the rate, in nats, or, where the rate has no shares, how much the mean"
+    " of q(z|x) varies beside the prior. An entry is active where that mean varies over the data; one that is not says nothing."
 )
 DATA = "What goes in, what comes back, and what the model makes up by itself."
-TRAVERSALS = "One entry of the latent at a time goes through the prior's range, while the others stay."
+TRAVERSALS = (
+    "One entry of the latent at a time goes through the prior's range, while the others stay; of several layers, those below the"
+    " one that moves follow it."
+)
 PATHS = "What lies between two data: on a good path each step is a datum in its own right."
 AGGREGATE = (
     "Where the data are encoded, over what the prior expects. Holes of the prior that no datum fills give samples unlike data;"
@@ -245,7 +263,7 @@ SECTIONS: Mapping[str, tuple[str, str, Sequence[Drawing]]] = {
     ),
     "traversals": ("Traversals", TRAVERSALS, [Drawing(traversal_figure, _traversals)]),
     "paths": ("Interpolations", PATHS, [Drawing(interpolation_figure, _paths)]),
-    "aggregate": ("The aggregate posterior", AGGREGATE, [Drawing(latent_figure, _latent)]),
+    "aggregate": ("The aggregate posterior", AGGREGATE, [Drawing(latent_figure, _latent), Drawing(_embedding, _embedded)]),
     "neighbors": ("Nearest training data", NEIGHBORS, [Drawing(neighbors_figure, _neighbors)]),
     "worst": ("Lowest scores", WORST, [Drawing(worst_figure, _worst)]),
     "gaps": ("Where the nats go", GAPS, [Drawing(gap_figure, _gaps)]),

@@ -12,6 +12,7 @@ from torch import nn
 from amortized.errors import InputError
 from amortized.evaluation.records import in_digits, standard_error
 from amortized.folder import read_json
+from amortized.report.found import evidence_of_all
 from amortized.report.learning_figure import kept_step
 from amortized.report.view import View
 
@@ -33,6 +34,14 @@ KINDS = {
     "mlp": "fully connected network",
     "gated-mlp": "gated fully connected network",
     "conv": "convolutional network",
+    "bernoulli": "Bernoulli",
+    "laplace": "Laplace",
+    "student-t": "Student t",
+    "poisson": "Poisson",
+    "zinb": "zero-inflated negative binomial",
+    "pixelcnn": "PixelCNN",
+    "continuous-bernoulli": "continuous Bernoulli",
+    "gaussian-mixture": "mixture of Gaussians",
     "elbo": "ELBO",
     "iwae": "IWAE bound",
     "beta": "beta-VAE objective",
@@ -69,6 +78,10 @@ def _data(view: View) -> Iterator[str]:
     held = [f"{splits[name]:,} for {what}" for name, what in (("valid", "validation"), ("test", "the test")) if splits[name]]
     rest = f", with {' and '.join(held)} held out" if held else "; none were held out"
     yield f"The model was trained on {splits['train']:,} data of {data_name(run)}{rest}. Each is {describe_datum(run)}."
+    observed = view.batch.observed
+    if observed is not None and not bool(observed.all()):
+        lacking = 1 - float(observed.double().mean())
+        yield f"Of the entries of the {view.split} split {lacking:.0%} are missing."
 
 
 def describe_datum(run: "Run") -> str:
@@ -119,6 +132,8 @@ def latents_of(run: "Run") -> str:
 def _training(run: "Run") -> Iterator[str]:
     settings, objective = run.recipe.training, run.recipe.objective
     what = "An objective of the user's own" if objective is None else f"The {said(objective.kind)}"
+    if objective is not None and "bound" not in run.model.offers:  # of a point mass there is no ELBO
+        what = f"The objective '{objective.kind}', which is no bound here,"
     if objective is not None and getattr(objective, "beta", 1.0) != 1.0:
         what += f" (beta {objective.beta:g})"  # pyright: ignore[reportAttributeAccessIssue]
     if not run.history:
@@ -187,7 +202,8 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
     def add(title: str, name: str, error: str | None, text: str) -> None:
         if name in metrics:
             value = in_digits(metrics[name], metrics.get(error) if error else None)
-            value = f"{metrics[name]:.3f}" if 0 < abs(metrics[name]) < SMALL else value
+            if (error is not None and error not in metrics) or 0 < abs(metrics[name]) < SMALL:  # digits of no known error
+                value = f"{metrics[name]:,.2f}" if abs(metrics[name]) >= SMALL else f"{metrics[name]:.3f}"
             rows.append((title, value, text))
 
     is_exact = "nll_nats" in metrics and metrics.get("nll_mc_stderr_nats", 1.0) == 0
@@ -207,8 +223,10 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
 
 
 def _errors(view: View) -> dict[str, float]:
-    """The standard errors of rate and distortion, where they are known of each datum."""
+    """The standard errors of rate and distortion, where they are known of each datum that the headline is about."""
     try:
+        if evidence_of_all(view):
+            return {}
         found = view.kept["evidence"].finding
     except (InputError, KeyError):
         return {}

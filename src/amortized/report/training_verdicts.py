@@ -44,24 +44,26 @@ def not_finite(history: Sequence[Row]) -> Iterator[Verdict]:
 def overfitting(history: Sequence[Row], metrics: Numbers, *, keeps_best: bool = False) -> Iterator[Verdict]:
     """A bound that falls on validation data, or is far higher on the data of the training."""
     train, valid = _curve(history, "train"), _curve(history, "valid")
-    if len(valid) < FEW_ROWS or len(train) != len(valid):
+    if len(valid) < FEW_ROWS or not train:
         return
     best = max(range(len(valid)), key=valid.__getitem__)
     kept = best if keeps_best else len(valid) - 1
     error, noise = metrics.get("elbo_stderr_nats", 0.0), _noise(valid)
     least = max(LEAST_NATS, error, CLEAR * noise)
-    lost, gap = valid[best] - fmean(valid[-3:]), train[kept] - valid[kept]
-    remedy = "Stop earlier (training.patience keeps the best weights), or take a smaller network, weight decay or more data."
+    lost, gap = valid[best] - fmean(valid[-3:]), train[kept] - valid[kept] if _are_alike(history) else None
+    smaller = "a smaller network, weight decay or more data."
     if not keeps_best and lost > least and len(valid) - best > FEW_ROWS:
         text = (
             f"The validation bound was best at step {history[best]['step']:,} and has lost {lost:.1f} nats since, and the weights"
         )
-        text += f" that were kept are the last ones; the bound on training data is {gap:.1f} nats higher than on validation data."
+        text += " that were kept are the last ones"
+        text += "." if gap is None else f"; the bound on training data is {gap:.1f} nats higher than on validation data."
+        remedy = f"Stop earlier (training.patience keeps the best weights), or take {smaller}"
         yield Verdict("Over-fitting", text, remedy, is_grave=True)
-    elif gap > max(CLEAR * error, LEAST_NATS, SHARE_OF_RATE * metrics.get("rate_nats", math.inf)):
+    elif gap is not None and gap > max(CLEAR * error, LEAST_NATS, SHARE_OF_RATE * metrics.get("rate_nats", math.inf)):
         text = f"The bound on training data is {gap:.1f} nats higher than on validation data"
         text += f" (standard error of the latter about {error:.1f})" if error else ""
-        yield Verdict("Over-fitting", f"{text}: much of what the latents carry is learned by heart.", remedy)
+        yield Verdict("Over-fitting", f"{text}: much of what the latents carry is learned by heart.", f"Take {smaller}")
 
 
 def unstable(history: Sequence[Row]) -> Iterator[Verdict]:
@@ -88,7 +90,8 @@ def untrained(history: Sequence[Row], metrics: Numbers, *, finished: bool = True
     curve = _curve(history, "valid") or _curve(history, "train")
     if not curve or not finished:
         return
-    remedy = "Train longer (--epochs); the bound, and all that is shown, will be better."
+    what = "the bound" if any(name.endswith("_elbo_nats") for name in history[-1]) else "the objective"
+    remedy = f"Train longer (--epochs); {what}, and all that is shown, will be better."
     if len(curve) < FEW_ROWS:
         times = "once" if len(curve) == 1 else f"{len(curve)} times"
         yield Verdict("Too short to tell", f"The model was validated only {times}: whether it has converged is not seen.", remedy)
@@ -97,9 +100,7 @@ def untrained(history: Sequence[Row], metrics: Numbers, *, finished: bool = True
     gain, climb = fmean(curve[-part:]) - fmean(curve[-2 * part : -part]), max(curve) - min(curve)
     noise = 2 * _noise(curve[-2 * part :]) / math.sqrt(part)
     if gain > max(STEEP * climb, noise, metrics.get("elbo_stderr_nats", 0.0) / 2):
-        text = (
-            f"In the last fifth of its training the bound still rose by {gain:.1f} nats, {gain / climb:.0%} of its whole climb."
-        )
+        text = f"In the last fifth of its training {what} still rose by {gain:.1f} nats, {gain / climb:.0%} of its whole climb."
         yield Verdict("Under-trained: still improving at the end", text, remedy)
 
 
@@ -112,6 +113,11 @@ def _curve(history: Sequence[Row], split: str) -> list[float]:
         if known and len(known) == len(values):
             return known
     return []
+
+
+def _are_alike(history: Sequence[Row]) -> bool:
+    """Whether the curves of training and validation are of one quantity: classes are relaxed for the training alone, say."""
+    return bool(history) and ("train_elbo_nats" in history[0]) == ("valid_elbo_nats" in history[0])
 
 
 def _noise(curve: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from amortized import tasks
 from amortized.errors import InputError
 from amortized.report.entries import is_image, name_of, sites
+from amortized.report.kl_figure import groups_of
 from amortized.report.lines import line_figure
 from amortized.report.style import style
 from amortized.report.tiles import Block, fitting_columns, tile_figure
@@ -59,8 +60,9 @@ def traversal_figure(run: "Run | View", *, dims: int | None = None, span: float 
     datum = view.batch.rows(slice(site, site + 1))
     made = tasks.traverse(view.model, datum, ranking, steps=steps, span=span, seed=view.seed)
     of_kl = view.ranking.measure == "kl_nats"
+    called = _called(groups_of(view))
     names = [
-        f"z{entry}, {value:.2f} nats" if of_kl else f"z{entry}, variance {value:.2f}"
+        f"{called[entry]}, {value:.2f} nats" if of_kl else f"{called[entry]}, variance {value:.2f}"
         for entry, value in zip(shown, carried, strict=True)
     ]
     by = "KL" if of_kl else "variance"
@@ -72,6 +74,13 @@ def traversal_figure(run: "Run | View", *, dims: int | None = None, span: float 
             return tile_figure(mpl, view, [block])
         label = "z, standard deviations of the prior from its mean"
         return line_figure(mpl, view, made.x[0], at, names, title=title, label=label)
+
+
+def _called(groups: list[tuple[int, int]]) -> list[str]:
+    """The name of each entry: that of its place, after the number of its layer where there are several."""
+    if len(groups) == 1:
+        return [f"z{entry}" for entry in range(groups[0][1])]
+    return [f"layer {number}: z{entry}" for number, (start, end) in enumerate(groups, 1) for entry in range(end - start)]
 
 
 def _count(shown: int, active: int, all_of_them: int) -> str:

@@ -97,7 +97,7 @@ def loose(metrics: Numbers) -> Iterator[Verdict]:
         yield Verdict(
             "The bound is loose",
             f"The ELBO lies {gap:.1f} nats or more below log p(x), beside a rate of {rate:.1f}: q(z|x) is not the posterior.",
-            "Take a richer posterior (--posterior iaf, full-gaussian), a larger encoder, or several samples (--objective iwae).",
+            "Take a richer posterior (--posterior iaf, full-gaussian) or a larger encoder; after --objective iwae it is usual.",
         )
 
 
@@ -136,11 +136,13 @@ def miscalibration(metrics: Numbers) -> Iterator[Verdict]:
     held, p_value = metrics.get("coverage_90"), metrics.get("calibration_p_value_z", 1.0)
     if held is None or p_value >= 0.01 or NARROW <= held <= WIDE:
         return
-    kind, remedy = "wide", "a longer training"
+    wrong, remedy = "is too wide", "a longer training"
     if held < NARROW:
-        kind, remedy = "narrow", "a richer posterior (--posterior full-gaussian, iaf)"
+        wrong, remedy = "is too narrow", "a richer posterior (--posterior full-gaussian, iaf)"
+        if metrics.get("mean_rank_log_px", 0.0) > 0.5:  # of a q that is too narrow in the right place it is low
+            wrong, remedy = "lies beside the posterior, or is too narrow", "a longer training, or a larger encoder"
     yield Verdict(
-        f"Miscalibrated: q(z|x) is too {kind}",
+        f"Miscalibrated: q(z|x) {wrong}",
         f"Of data that the model makes, its 90% intervals hold {held:.0%} of the latents that made them.",
         f"Do not read its spread as uncertainty; try {remedy}.",
     )

@@ -15,6 +15,7 @@ from amortized.report.entries import (
     entry_names,
     flat,
     foremost,
+    index_of,
     is_categorical,
     is_image,
     left_out,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 ROWS, COLUMNS = 8, 7
 """Of a table."""
+
+ROW_NAME = 18
+"""Characters of the name of a row."""
 
 FARTHEST = 4.0
 """Standard deviations at which a color is full."""
@@ -118,7 +122,7 @@ def _with_table(mpl: Any, view: View, found: Worst, title: str) -> "Figure":
     x, made = flat(view.shown_x[found.rows]), flat(reconstructions(view, found.rows))
     off = (x - made) / spreads(flat(view.shown_x))
     shown, names = foremost(np.sqrt(means(np.square(off))), COLUMNS), entry_names(view.spec)
-    rows = [f"{name_of(view, int(row))}   {score:.1f}" for row, score in zip(found.rows, found.scores, strict=True)]
+    rows = [_row_name(view, int(row), f"{score:.1f}") for row, score in zip(found.rows, found.scores, strict=True)]
     cells = [
         [f"{number(value)} ({number(guess)})" for value, guess in zip(a[shown], b[shown], strict=True)]
         for a, b in zip(x, made, strict=True)
@@ -132,3 +136,9 @@ def _with_table(mpl: Any, view: View, found: Worst, title: str) -> "Figure":
     colors = mpl.colormaps["PuOr_r"](0.5 + np.nan_to_num(off[:, shown]).clip(-FARTHEST, FARTHEST) / (2.6 * FARTHEST))
     draw_table(ax, rows, [short(names[column], 14) for column in shown], cells, colors=colors)
     return figure
+
+
+def _row_name(view: View, row: int, score: str) -> str:
+    """Index, label and score, the label as short as it must be."""
+    room = ROW_NAME - len(f"{index_of(view, row)} ()  {score}")
+    return f"{name_of(view, row, max(room, 4))}  {score}"

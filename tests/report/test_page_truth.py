@@ -1,0 +1,69 @@
+"""What a page says is true of the run: it warns of what there was no time to evaluate, and compares only what can be compared."""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import amortized as am
+from amortized.report import comparing, learning_figure, page, sections, story, write_report
+from amortized.report.measuring import Measured, measure
+from amortized.report.view import View
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    """Pages with few pictures, where these are not what is tested."""
+    monkeypatch.setattr(sections, "DPI", 30)
+    monkeypatch.setattr(page, "SECTIONS", {"learning": sections.SECTIONS["learning"]})
+    monkeypatch.setattr(comparing, "SHOWN", ("learning",))
+
+
+def fitted(folder, data: Any = "digits", **options: Any):
+    return am.fit(data, epochs=1, quiet=True, report=False, out=folder / "run", **{"latent_dim": 2, **options})
+
+
+def test_what_was_slow_at_another_time_is_tried_again(tmp_path):
+    run = fitted(tmp_path)
+    run.evaluate(samples=10, only="evidence")
+    file = tmp_path / "run/evaluation/test.json"
+    record = json.loads(file.read_text())
+    record["steps"]["evidence"]["seconds"] = 1e3  # a machine that was busy
+    file.write_text(json.dumps(record))
+    measure(View(run), 20.0)
+    assert {"surgery", "calibration"} <= set(json.loads(file.read_text())["steps"])
+
+
+def test_over_fitting_is_looked_for_only_where_there_are_validation_data():
+    of_training = [{"step": 1, "train_elbo_nats": -1.0}]
+    said, not_said = page.all_well(Measured({}), of_training).split("Not looked for")
+    assert "over-fitting" not in said
+    assert "over-fitting" in not_said
+    assert "over-fitting" in page.all_well(Measured({}), [of_training[0] | {"valid_elbo_nats": -1.0}]).split("Not looked for")[0]
+
+
+def test_a_collapse_is_seen_where_there_was_no_time_to_evaluate(tmp_path, monkeypatch):
+    run = fitted(tmp_path, objective="beta", **{"objective.beta": 500.0})
+    monkeypatch.setattr("amortized.report.measuring.WANTED", ())
+    found = measure(View(run), 1.0)
+    assert found.metrics["active_units"] == 0
+    assert "Posterior collapse" in page.warnings_of(run, found.metrics)[0].title
+    assert "posterior collapse" in page.all_well(found, run.history).split("Not looked for")[0]
+
+
+def test_runs_of_other_kinds_of_data_have_no_difference(tmp_path):
+    table = np.random.default_rng(0).normal(size=(200, 4)).round(3)
+    table[::2, 0] = table[::2, 1] = np.nan
+    other = fitted(tmp_path, table)
+    assert re.search(r"Of the entries of the test split [1-4]\d% are missing\.", story.paragraph(View(other)))
+    text = write_report([fitted(tmp_path / "first"), other], tmp_path / "both.html", seconds=0.5).read_text()
+    assert "2 runs side by side" in text
+    assert "difference from" not in text
+
+
+def test_the_legend_of_relaxed_classes_has_both_splits(tmp_path):
+    run = fitted(tmp_path, posterior="categorical")
+    (legend,) = learning_figure(run).legends
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["train", "validation"]
