@@ -17,7 +17,7 @@ from amortized import InputError, fit, load_run, processes
 from amortized.runs import Run
 from amortized.training import Settings
 from amortized.training.checkpoints import read_checkpoint, read_tensors
-from amortized.training.devices import prepare
+from amortized.training.devices import pick_device, prepare
 
 SMALL: dict[str, Any] = {
     "latent_dim": 2,
@@ -364,3 +364,14 @@ def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch: pyte
 def test_an_unknown_strategy_is_refused():
     with pytest.raises(InputError, match="'nonsense'"):
         prepare(Settings(strategy="nonsense", accelerator="cpu"))
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "cpu"])
+def test_a_single_process_computes_where_fabric_would(accelerator):
+    assert pick_device(accelerator) == prepare(Settings(accelerator=accelerator)).device
+
+
+def test_a_device_that_is_not_there_is_named():
+    missing = "cuda" if torch.backends.mps.is_available() else "mps"
+    with pytest.raises(InputError, match=f"no device of kind '{missing}'"):
+        pick_device(missing)

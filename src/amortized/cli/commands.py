@@ -158,6 +158,6 @@ def fit(
 def load(path: Path, accelerator: Accelerator) -> "Run":
     """The run of a folder, its model where it is to be computed."""
     from amortized.loading import load_run
-    from amortized.training import Settings, prepare
+    from amortized.training import pick_device
 
-    return load_run(path, device=prepare(Settings(accelerator=accelerator)).device)
+    return load_run(path, device=pick_device(accelerator))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from amortized.errors import InputError
-from amortized.report import check_suffix, limits, stacked, write_images, write_table
 
 PER_ROW = 16
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 def target(run: "Run", out: Path | None, name: str, *, image: bool) -> Path:
     """The file to write, by default `name` in the run's folder; refused before anything is computed for it."""
+    from amortized.report import check_suffix
+
     if out is None:
         assert run.path is not None
         out = run.path / f"{name}{'.png' if image else '.npz'}"
@@ -37,6 +38,8 @@ def write(run: "Run", out: Path, arrays: Mapping[str, "np.ndarray"], columns: in
         arrays: The data; a second array holds what each was made from, and a picture shows it above. `z` are latents.
         columns: Images per row of a picture.
     """
+    from amortized.report import limits, stacked, write_images, write_table
+
     if out.suffix.lower() == ".png":
         images, *origins = arrays.values()
         if origins:
@@ -65,6 +68,8 @@ def write_traversal(run: "Run", out: Path, made: "Traversal") -> None:
 def write_imputation(run: "Run", out: Path, made: "Imputation") -> None:
     """Write data whose holes were filled, and say how near the truth those are that were hidden."""
     import numpy as np
+
+    from amortized.report import limits, stacked, write_images, write_table
 
     draws = made.x if made.x.ndim > made.observed.ndim else made.x[None]
     if out.suffix.lower() == ".png":

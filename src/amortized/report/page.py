@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SECONDS = 10.0
 """About how long a page may take."""
 
-EVALUATION = 0.4
+EVALUATION = 0.25
 """Of that, what the evaluation may take; the pictures take the rest."""
 
 DATA = 1000

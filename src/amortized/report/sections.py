@@ -26,7 +26,7 @@ from amortized.report.worst_figure import worst_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI, LARGEST = 130, 450_000
+DPI, LARGEST = 110, 450_000
 """Of a picture, and the bytes from which on it is made again at the lower resolution."""
 
 LOW_DPI = 90

@@ -117,8 +117,12 @@ def evaluate_run(
     precision: str = "32",
     factors: Any = None,
     show: Show | None = None,
+    pictures: bool = True,
 ) -> Evaluation:
-    """Do the analyses that a run's model and data allow; `Run.evaluate` says more."""
+    """Do the analyses that a run's model and data allow; `Run.evaluate` says more.
+
+    `pictures` writes those of the analyses into the run folder.
+    """
     check_samples(samples, target_stderr)
     limit = None if budget is None else to_seconds(budget)
     if limit is not None and world() > 1:
@@ -140,7 +144,7 @@ def evaluate_run(
             made.done[step.name] = done
             _write(run, reading.name, keeper, step, done)
             file = keeper.picture(step.name)
-            if file is not None and is_first() and not done.is_kept:
+            if pictures and file is not None and is_first() and not (done.is_kept and file.exists()):
                 write_picture(step.name, done.finding, material, file)
         if show is not None:
             show.end(step, done)

@@ -95,6 +95,22 @@ def prepare(settings: Settings, loggers: "Sequence[Logger]" = ()) -> "Fabric":
     return fabric
 
 
+def pick_device(accelerator: str = "auto") -> torch.device:
+    """The device of a kind for one process, as `prepare` takes it, without the second that the import of Fabric takes.
+
+    Args:
+        accelerator: "cpu", "cuda" or "mps"; "auto" takes the best that there is.
+
+    Raises:
+        InputError: This machine has none of that kind.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kind = next(kind for kind, is_there in there.items() if is_there) if accelerator == "auto" else accelerator
+    if not there.get(kind, False):
+        raise InputError(f"this machine has no device of kind '{kind}'; leave the accelerator out, or take 'cpu'.")
+    return torch.device(kind) if kind == "cpu" else torch.device(kind, 0)
+
+
 def _processes(settings: Settings) -> tuple[int, int]:
     """How many processes each machine has, and how many machines: as torchrun started them, else as the settings say."""
     started = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
