@@ -40,9 +40,10 @@ def test_a_fit_says_where_the_run_is_and_what_comes_next(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     following = [line.strip() for line in lines if line.startswith("  amortized ")]
     assert any(str(tmp_path / "run") in line for line in lines)
+    assert [line.split()[1] for line in following] == ["evaluate", "explore", "sample"]
     for line in following:
-        assert main(line.split()[1:]) == 0
-    assert len(following) == 2
+        if " explore " not in line:  # which serves a page until it is interrupted
+            assert main(line.split()[1:]) == 0
 
 
 def test_an_existing_run_is_not_overwritten(run, capsys):
