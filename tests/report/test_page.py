@@ -10,11 +10,12 @@ import pytest
 import amortized as am
 from amortized import likelihoods, networks, posteriors, priors, processes
 from amortized.cli import main
-from amortized.report import closing, comparing, page, sections, story, write_report
+from amortized.report import closing, comparing, measuring, page, sections, story, write_report
 from amortized.report.comparing import differences, names_of
 from amortized.report.measuring import WANTED, measure
 from amortized.report.page import is_finished
 from amortized.report.view import View
+from amortized.studies import evaluate_run
 
 SHORT = 0.5
 """Seconds of a page whose evaluation is not what is tested."""
@@ -117,13 +118,12 @@ def test_what_the_fit_found_of_all_data_outlasts_what_a_page_finds_of_a_part(tmp
     run = fitted(tmp_path)
     before = dict(run.metrics["test"])
     view = View(run)
-    evaluate = type(run).evaluate
 
-    def of_a_part(self, **how):  # as on a machine on which no more fits into the time
+    def of_a_part(run, **how):  # as on a machine on which no more fits into the time
         monkeypatch.setattr("amortized.studies.budget._largest", lambda sizes, work: None)
-        return evaluate(self, **how | {"budget": 1e3, "only": ["evidence"]})
+        return evaluate_run(run, **how | {"budget": 1e3, "only": ["evidence"]})
 
-    monkeypatch.setattr(type(run), "evaluate", of_a_part)
+    monkeypatch.setattr(measuring, "evaluate_run", of_a_part)
     found = measure(view, 1.0)
     assert len(view.kept["evidence"].finding.distortion) == 64  # pyright: ignore[reportAttributeAccessIssue]
     assert run.metrics["test"] == before == json.loads((tmp_path / "run/metrics.json").read_text())["test"]
