@@ -1,6 +1,7 @@
 """A real browser for the tests of pages: Debian's chromium, driven by Playwright, with what it complains of and asks for."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,3 +57,11 @@ def watched(page: Any) -> Opened:
     page.on("pageerror", lambda error: opened.complaints.append(str(error)))
     page.on("request", lambda request: opened.requests.append(request.url))
     return opened
+
+
+def until(page: Any, condition: str, seconds: float = 20.0) -> None:
+    """Wait in Python: a page's own policy refuses the text that Playwright would evaluate in it while it waits."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(f"Boolean({condition})"):
+        assert time.monotonic() < end, f"the page never came to: {condition}"
+        time.sleep(0.01)

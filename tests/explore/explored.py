@@ -1,11 +1,11 @@
 """Pages of explorers, open in a browser."""
 
-import time
 from contextlib import ExitStack
 
 import numpy as np
 
 from amortized.explore import Explorer, serving
+from tests.browsing import until
 
 SETTLED = "App.state.shown !== null && Object.values(App.queues).every((queue) => queue.idle)"
 
@@ -19,14 +19,6 @@ class Explored:
 
     def decoded(self, z, **context):
         return np.array(self.explorer.decode([list(z)], context or None)["x"][0])
-
-
-def until(page, condition, seconds=10.0):
-    """Wait in Python: the page's own policy refuses the text that Playwright would evaluate in it while it waits."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(f"Boolean({condition})"):
-        assert time.monotonic() < end, f"the page never came to: {condition}; {page.evaluate('App.state.chosen?.index')}"
-        time.sleep(0.01)
 
 
 def show(opened, explored):

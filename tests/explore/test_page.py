@@ -5,7 +5,8 @@ import torch
 import amortized as am
 from amortized.distributions.paths import spherical
 from amortized.explore import Explorer
-from tests.explore.explored import Explored, lonely, settled, show, until, where
+from tests.browsing import until
+from tests.explore.explored import Explored, lonely, settled, show, where
 
 
 def test_the_page_opens_in_peace(opened, flat):

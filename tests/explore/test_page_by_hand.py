@@ -6,7 +6,8 @@ import pytest
 import amortized as am
 from amortized.explore import Explorer, serving
 from amortized.recipes.recipe import DataDescription
-from tests.explore.explored import SETTLED, Explored, settled, show, until
+from tests.browsing import until
+from tests.explore.explored import SETTLED, Explored, settled, show
 
 
 def test_what_is_drawn_is_encoded_and_scored(opened, flat):

@@ -1,5 +1,4 @@
 import math
-import time
 from itertools import product
 
 import numpy as np
@@ -11,6 +10,7 @@ from amortized.distributions.paths import spherical
 from amortized.explore import Explorer
 from amortized.export.carrying import packed
 from amortized.report.view import View
+from tests.browsing import until
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -28,14 +28,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def file(run):
     return run.path / "explorer.html"
-
-
-def until(page, condition, seconds=20.0):
-    """Wait in Python: the page's own policy refuses the text that Playwright would evaluate in it while it waits."""
-    end = time.monotonic() + seconds
-    while not page.evaluate(f"Boolean({condition})"):
-        assert time.monotonic() < end, f"the page never came to: {condition}"
-        time.sleep(0.01)
 
 
 def show(opened, file):

@@ -17,7 +17,7 @@ from amortized import tasks
 from amortized.models import Model
 from amortized.models.model import device_of
 from amortized.recipes import Spec
-from amortized.report.grid import as_pixels
+from amortized.report.grid import as_pixels, limits
 from amortized.terms import Batch
 from amortized.training.validation import Batches
 
@@ -83,22 +83,14 @@ class Glimpses:
         return self._batch
 
     def _images(self, layers: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        low, high = self._ends(layers)
+        values = layers.get("data", layers["samples"])  # whose ends stay the same
+        ends = limits(self.spec) or {"low": float(np.nanmin(values)), "high": float(np.nanmax(values))}
         stride = -(-max(self.spec.event_shape[:2]) // SIDE)
-        drawn = {name: as_pixels(images[:, ::stride, ::stride], low=low, high=high)[0] for name, images in layers.items()}
+        drawn = {name: as_pixels(images[:, ::stride, ::stride], **ends)[0] for name, images in layers.items()}
         (_, height, width, _), channels = drawn["samples"].shape, max(layer.shape[3] for layer in drawn.values())
         full = {name: np.repeat(layer, channels // layer.shape[3], axis=3) for name, layer in drawn.items()}
         coded = {name: base64.b64encode(layer.tobytes()).decode() for name, layer in full.items()}
         return {"kind": "images", "count": len(full["samples"]), "shape": [height, width, channels], **coded}
-
-    def _ends(self, layers: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
-        """The values that are black and white: those of the data, so that they stay the same."""
-        if self.spec.support in ("binary", "unit"):
-            return 0.0, 1.0
-        if self.spec.support == "levels" and self.spec.levels is not None:
-            return 0.0, self.spec.levels - 1.0
-        values = layers.get("data", layers["samples"])
-        return float(np.nanmin(values)), float(np.nanmax(values))
 
     def _table(self, layers: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         flat = {name: layer.reshape(len(layer), -1) for name, layer in layers.items()}

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from lightning_fabric.loggers.logger import Logger
 
-PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
-"""The trackers that are known by name, and the package that each needs."""
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+"""Those that are known by name, each by that of its package."""
 
 
 def make_loggers(asked: Any, path: Path | None) -> list["Logger"]:
     """The loggers that a fit is to tell; they open no file before they are told something.
 
     Args:
-        asked: A name of `PACKAGES`, several with commas between them, a logger of Fabric's kind, or a list of these.
+        asked: A name of `TRACKERS`, several with commas between them, a logger of Fabric's kind, or a list of these.
         path: The run folder, in which those that are asked for by name write.
 
     Raises:
@@ -45,14 +45,16 @@ def _make(each: Any, path: Path | None) -> "Logger":
 
     if isinstance(each, Logger):
         return Guarded(each, type(each).__name__)
-    if each not in PACKAGES:
-        raise InputError(f"unknown logger {each!r}; {nearest(str(each), PACKAGES)}")
+    if each not in TRACKERS:
+        raise InputError(f"unknown logger {each!r}; {nearest(str(each), TRACKERS)}")
     try:
-        spec = find_spec(PACKAGES[each])
+        spec = find_spec(each)
     except ValueError:
         spec = None
     if spec is None or spec.origin is None:  # a folder of that name where the program runs looks like a package without a file
-        raise InputError(f"logger '{each}' needs {PACKAGES[each]}, which is not installed: pip install 'amortized[trackers]'.")
+        raise InputError(
+            f"logger '{each}' needs {each}, which is not installed: pip install 'amortized[trackers]'."
+        )
     if path is None:
         raise InputError(f"logger '{each}' writes into the run folder, and this run has none; give out.")
     return Guarded(KINDS[each](path), each)
