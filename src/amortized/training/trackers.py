@@ -52,9 +52,7 @@ def _make(each: Any, path: Path | None) -> "Logger":
     except ValueError:
         spec = None
     if spec is None or spec.origin is None:  # a folder of that name where the program runs looks like a package without a file
-        raise InputError(
-            f"logger '{each}' needs {each}, which is not installed: pip install 'amortized[trackers]'."
-        )
+        raise InputError(f"logger '{each}' needs {each}, which is not installed: pip install 'amortized[trackers]'.")
     if path is None:
         raise InputError(f"logger '{each}' writes into the run folder, and this run has none; give out.")
     return Guarded(KINDS[each](path), each)
