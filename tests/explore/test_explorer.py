@@ -103,6 +103,17 @@ def test_an_importance_estimate_is_within_its_error(truth):
         assert terms["elbo_nats"] < terms["log_px_nats"] + 5 * terms["stderr_nats"]
 
 
+def test_an_estimate_that_more_samples_would_raise_is_doubtful(linear, truth):
+    assert not linear.datum(3)["terms"]["is_doubtful"]
+    explorer = Explorer(View(exact_run(truth, truth.random_posterior("diagonal", size=4.0)), split="train"), samples=400)
+    found = [explorer.datum(n) for n in range(30)]
+    terms = [datum["terms"] for datum in found]
+    truths = truth.log_px(torch.tensor([datum["x"] for datum in found]).double()).tolist()
+    missed = [log_px - each["log_px_nats"] > 5 * each["stderr_nats"] for each, log_px in zip(terms, truths, strict=True)]
+    assert sum(missed) > 5
+    assert all(each["is_doubtful"] for each, is_missed in zip(terms, missed, strict=True) if is_missed)
+
+
 def test_decoding_is_the_views_to_the_bit(explorer):
     z = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     found = said(explorer.decode(z.tolist(), {"label": "4"}))["x"]

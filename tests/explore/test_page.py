@@ -115,6 +115,22 @@ def test_a_click_on_the_map_chooses_the_datum(opened, flat):
     assert page.locator("#here tr").count() == 6
 
 
+def test_a_doubtful_estimate_has_no_error_that_says_too_little(opened, flat):
+    page = show(opened, flat)
+    said = """(is_doubtful) => {
+      const terms = {...App.state.chosen.answer.terms, log_px_nats: -7, stderr_nats: 0.5, is_doubtful};
+      Score.ofX(document.getElementById('score'), terms);
+      return [Score.words(terms), document.getElementById('score').innerText];
+    }"""
+    words, table = page.evaluate(said, False)
+    assert words.endswith(", log p(x) \u22127.00 \u00b1 0.50 nats.")
+    assert "\u22127.00 \u00b1 0.50" in table
+    words, table = page.evaluate(said, True)
+    assert words.endswith(", log p(x) at least about \u22127.00 nats.")
+    assert "likely too low" in table
+    assert "\u00b1" not in table
+
+
 def test_dragging_the_point_moves_z_within_the_plane(opened, table):
     page = show(opened, table)
     before = np.array(settled(page)["z"])
@@ -169,6 +185,31 @@ def test_a_walk_between_two_data(opened, flat):
     np.testing.assert_allclose(settled(page)["z"], between.numpy().ravel(), atol=1e-5)
     page.locator("#walk-play").click()
     until(page, "App.state.z.every((value, i) => value === App.parts.walk.path.z.at(-1)[i])")
+
+
+def test_what_is_done_by_hand_ends_a_walk_that_plays(opened, flat):
+    page = show(opened, flat)
+    page.locator("#walk-begin").click()
+    page.locator("#index").fill("7")
+    page.keyboard.press("Enter")
+    until(page, "App.state.chosen.index === 7")
+    page.locator("#walk-end").click()
+    deeds = {
+        "sample": "document.getElementById('sampling').requestSubmit()",
+        "datum": "App.parts.datum.index.value = 11, App.parts.datum.index.dispatchEvent(new Event('change'))",
+        "film": "document.querySelectorAll('#walk-film button')[2].click()",
+        "map": "App.parts.plane.handlers.move([0.25, 0.5])",
+    }
+    for name, deed in deeds.items():
+        until(page, "App.parts.walk.path !== null && !App.parts.walk.timer")
+        page.evaluate("document.getElementById('walk-play').click()")
+        until(page, "Number(document.getElementById('walk-position').value) > 0")
+        page.evaluate(deed)
+        ended = settled(page)
+        page.wait_for_timeout(200)
+        assert settled(page)["z"] == ended["z"], name
+        assert page.inner_text("#walk-play") == "Play"
+        assert page.evaluate("App.state.chosen.index") == (7 if name == "sample" else 11)
 
 
 def test_a_walk_is_under_the_conditions_that_are_set(opened, conditional):

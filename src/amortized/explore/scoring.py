@@ -46,8 +46,11 @@ def ellipse(q: Distribution, plane: Plane) -> dict[str, Any] | None:
     return {"center": listed(center), "axes": listed(axes)}
 
 
-def scores(model: Model, batch: Batch, samples: int, seed: int) -> dict[str, float | None] | None:
-    """The two terms of the bound of one datum, their sum, and an estimate of log p(x), nats; None where there is no bound."""
+def scores(model: Model, batch: Batch, samples: int, seed: int) -> dict[str, float | bool | None] | None:
+    """The two terms of the bound of one datum, their sum, and an estimate of log p(x), nats; None where there is no bound.
+
+    The estimate `is_doubtful` where more samples would raise it by more than its error says.
+    """
     found = evaluate(model, [batch], samples=samples, seed=seed)
     if found.elbo is None or found.nll is None or found.nll_variance is None or found.rate is None:
         return None
@@ -57,6 +60,7 @@ def scores(model: Model, batch: Batch, samples: int, seed: int) -> dict[str, flo
         "kl_nats": known(float(found.rate[0])),
         "log_px_nats": known(-float(found.nll[0])),
         "stderr_nats": known(float(found.nll_variance[0].sqrt())),
+        "is_doubtful": bool(found.is_doubtful[0]),
     }
 
 

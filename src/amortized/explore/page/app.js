@@ -61,8 +61,15 @@ const App = (() => {
     if (state.description.can.score && chosen?.answer.terms) scoring.push(chosen.answer.x, state.z, parts.conditions.context);
   }
 
+  // Ask for what was wished for by hand, which ends a walk that plays.
+  function act(ask, take) {
+    parts.walk.stop();
+    acting.push(ask, take);
+  }
+
   // Move z by hand; moved: the entry of z, where it is a single one
   function move(z, moved = null) {
+    parts.walk.stop();
     acting.cancel();
     state.z = z;
     place();
@@ -110,19 +117,19 @@ const App = (() => {
   }
 
   function select(index) {
-    acting.push(() => backend.datum(index), (answer) => choose({index, label: answer.label, context: answer.context, answer}));
+    act(() => backend.datum(index), (answer) => choose({index, label: answer.label, context: answer.context, answer}));
   }
 
   function edited(x) {
     const {context} = parts.conditions;
-    acting.push(() => backend.encode(x, context), (answer) => choose({index: null, label: null, context, answer}));
+    act(() => backend.encode(x, context), (answer) => choose({index: null, label: null, context, answer}));
   }
 
   function sample() {
     state.seed += 1;
     const temperature = Number(find("temperature").value);
     const options = {n: 1, temperature, seed: state.seed, context: parts.conditions.context};
-    acting.push(() => backend.sample(options), ({z, x}) => stand(z[0], x[0]));
+    act(() => backend.sample(options), ({z, x}) => stand(z[0], x[0]));
   }
 
   function reset() {

@@ -26,7 +26,7 @@ class RowForm {
   }
 
   row(position) {
-    const {make, near} = Words;
+    const {make, near, number: written} = Words;
     const name = Picture.columnName(this.event, position);
     const [low, high] = Picture.rangeOf(this.event, position);
     const step = this.event.support === "binary" ? this.event.high - this.event.low : this.event.step ?? "any";
@@ -34,7 +34,9 @@ class RowForm {
     const ends = {step: String(step), min: String(low), max: String(high)};
     const range = make("input", {type: "range", ...ends, "aria-label": `${name}, as a slider`});
     const number = make("input", {type: "number", step: String(step), id, placeholder: "missing", inputmode: "decimal"});
-    const span = make("small", {}, `${near(low, (high - low) / 20)} to ${near(high, (high - low) / 20)}`);
+    const whole = this.event.step === 1 && Number.isInteger(low);
+    const [least, most] = [low, high].map((end) => (whole ? written(end, 0) : near(end, (high - low) / 20)));
+    const span = make("small", {}, `${least} to ${most}`);
     range.addEventListener("input", () => this.edit(position, Number(range.value)));
     number.addEventListener("input", () => {
       if (!number.validity.badInput) this.edit(position, number.value === "" ? null : Number(number.value), number);

@@ -10,6 +10,7 @@ const Score = (() => {
     ["elbo_nats", "ELBO", "The sum of the two: a lower bound of log p(x)."],
     ["log_px_nats", "log p(x)", "Estimated by importance sampling; above the ELBO by the inference gap."],
   ];
+  const DOUBTFUL = "Estimated by importance sampling, and likely too low: so much hangs on a few draws that more would raise it.";
   const HERE = [
     ["log_px_z_nats", "log p(x|z)", "How well the z on the map explains x."],
     ["log_ratio", "log p(z) \u2212 log q(z|x)", "How plausible this z is before x is seen, against after."],
@@ -33,10 +34,15 @@ const Score = (() => {
     })));
   }
 
+  // The error of log p(x), where it says how far the estimate may be off.
+  const errorOf = (terms) => (terms.is_doubtful ? null : terms.stderr_nats);
+
   // terms: of `encode`
   function ofX(table, terms) {
     const value = (key) => (key === "kl_nats" ? -terms.kl_nats : terms[key] ?? null);
-    lines(table, OF_X.map(([key, ...words]) => [key, ...words, value(key)]), {log_px_nats: terms.stderr_nats});
+    const said = (key, words) => (key === "log_px_nats" && terms.is_doubtful ? DOUBTFUL : words);
+    const rows = OF_X.map(([key, title, words]) => [key, title, said(key, words), value(key)]);
+    lines(table, rows, {log_px_nats: errorOf(terms)});
   }
 
   // terms: of `terms`
@@ -47,7 +53,8 @@ const Score = (() => {
   }
 
   function words(terms) {
-    const evidence = terms.log_px_nats === null ? "" : `, log p(x) ${nats(terms.log_px_nats, terms.stderr_nats)}`;
+    const least = terms.is_doubtful ? "at least about " : "";
+    const evidence = terms.log_px_nats === null ? "" : `, log p(x) ${least}${nats(terms.log_px_nats, errorOf(terms))}`;
     return `ELBO ${nats(terms.elbo_nats)}${evidence}.`;
   }
 

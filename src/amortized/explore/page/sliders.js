@@ -22,7 +22,8 @@ class Sliders {
     this.rows.clear();
     this.list.replaceChildren(...shown.map((position, rank) => this.row(position, rank)));
     const others = latent.dimensions - latent.active;
-    this.button.textContent = this.all ? "Hide the inactive ones" : `Show the ${others} inactive ones too`;
+    const [one, all] = others === 1 ? ["one", "inactive one"] : ["ones", `${others} inactive ones`];
+    this.button.textContent = this.all ? `Hide the inactive ${one}` : `Show the ${all} too`;
     this.button.setAttribute("aria-expanded", String(this.all));
     this.move(this.z);
   }

@@ -22,7 +22,7 @@ class Walk {
     this.begin.addEventListener("click", () => this.set(0));
     this.end.addEventListener("click", () => this.set(1));
     this.kind.addEventListener("change", () => this.request());
-    this.position.addEventListener("input", () => this.go(Number(this.position.value)));
+    this.position.addEventListener("input", () => this.halt(Number(this.position.value)));
     this.play.addEventListener("click", () => (this.timer ? this.stop() : this.start()));
     this.tell();
   }
@@ -76,7 +76,7 @@ class Walk {
       const canvas = Words.make("canvas", {"aria-hidden": "true"});
       Picture.paint(canvas, this.path.x[step], this.event);
       const button = Words.make("button", {type: "button", "aria-label": `step ${step} of the walk`}, canvas);
-      button.addEventListener("click", () => this.go(step));
+      button.addEventListener("click", () => this.halt(step));
       return button;
     }));
   }
@@ -86,6 +86,12 @@ class Walk {
     this.position.value = String(step);
     this.position.setAttribute("aria-valuetext", `${Math.round((100 * step) / (this.steps - 1))}% of the way`);
     this.hooks.stand(this.path.z[step], this.path.x[step]);
+  }
+
+  // Go there and stay, whether it plays or not.
+  halt(step) {
+    this.stop();
+    this.go(step);
   }
 
   start() {
