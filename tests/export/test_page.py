@@ -2,6 +2,7 @@ import math
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -150,4 +151,41 @@ def test_a_prior_that_the_page_cannot_draw_from_has_no_temperature(opened, tmp_p
     assert page.locator("#tempering").is_hidden()
     page.keyboard.press("s")
     until(page, "App.state.seed === 1 && App.queues.acting.idle")
+    assert page.locator("#trouble").is_hidden()
+
+
+def test_conditions_that_are_numbers_are_taken_with_the_data_and_without(opened, tmp_path):
+    noise = np.random.default_rng(0)
+    frame = pd.DataFrame(noise.normal(size=(80, 4)), columns=["a", "b", "c", "dose"])
+    frame["kind"] = np.where(noise.random(80) < 0.5, "left", "right")
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    options = {"context": ["kind", "dose"], "latent_dim": 2, "epochs": 1, "quiet": True}
+    run = am.fit(tmp_path / "table.csv", out=tmp_path / "run", **options)
+    context = {"kind": "right", "dose": 1.5}
+    wanted = Explorer(run).encode([0.1, None, 0.3], context)
+    for name in ("with.html", "without.html"):
+        page = show(opened, run.export("html", tmp_path / name).files[0])
+        made = page.evaluate("(context) => Local.encode([0.1, null, 0.3], context)", context)
+        for part in ("z", "reconstruction"):
+            assert np.allclose(made[part], wanted[part], rtol=1e-4, atol=1e-4)
+        assert page.locator("#trouble").is_hidden()
+        assert opened.complaints == []
+        (tmp_path / "table.csv").unlink(missing_ok=True)
+        run = am.load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("data", ["image", "row"])
+def test_without_an_encoder_data_are_shown_and_none_is_made(opened, tmp_path, data):
+    source = "digits" if data == "image" else np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    climbing = am.fit(source, latent_dim=2, posterior="semi-amortized", epochs=1, quiet=True)
+    page = show(opened, climbing.export("html", tmp_path / "page.html").files[0])
+    until(page, "App.state.chosen !== null && App.queues.decoding.idle")
+    assert page.locator("#pad-tools").is_hidden()
+    assert page.locator("#row input:enabled").count() == 0
+    before = page.evaluate("App.parts.datum.editor.x")
+    if data == "image":
+        page.locator("#pad").click(force=True)
+    assert page.evaluate("App.parts.datum.editor.x") == before
+    page.locator("#reset").click()
+    assert page.inner_text("#datum-note").endswith("This page has no encoder for one of your own.")
     assert page.locator("#trouble").is_hidden()

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +43,16 @@ def plain(model: Model, *, without: Sequence[str] = ()) -> Any:
 
 
 def rows_of(view: View) -> Batch:
-    """Some of the run's data, on the CPU, or draws from the model where the data are gone."""
+    """Some of the run's data, on the CPU, or draws from the model where the data are gone; numbers of a condition as (B, width).
+
+    There are always as many: those of a small split come over again.
+    """
     count = max(BATCHES)
     try:
-        return view.batch.rows(slice(count)).to(torch.device("cpu"))
+        batch = view.batch.rows(torch.arange(count) % len(view.batch)).to(torch.device("cpu"))
+        conditions = view.spec.conditions
+        shapes = {name: () if each.classes is not None else (each.width,) for name, each in conditions.items()}
+        return replace(batch, context={name: batch.context[name].reshape(-1, *shape) for name, shape in shapes.items()})
     except InputError:
         context = middle(view, count)
         with evaluating(view.model, view.seed, "export"):

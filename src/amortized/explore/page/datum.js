@@ -5,11 +5,13 @@ class Datum {
   // part: the section; hooks: edited(x), wanted(index)
   constructor(part, description, hooks) {
     const find = (id) => part.querySelector(`#${id}`);
-    const {event, data} = description;
+    const {event, data, can} = description;
     Object.assign(this, {event, data, note: find("datum-note"), index: find("index"), again: find("again")});
-    this.usual = `${description.can.datum ? "Choose a datum on the map, or make" : "Make"} one of your own here.`;
-    this.editor = event.kind === "image" ? Datum.pad(find, event, hooks.edited) : new RowForm(find("row"), event, hooks.edited);
-    find("choosing").hidden = !description.can.datum;
+    const own = can.datum ? "Choose a datum on the map, or make one of your own here." : "Make one of your own here.";
+    this.usual = can.encode ? own : "Choose a datum on the map. This page has no encoder for one of your own.";
+    const edited = can.encode ? hooks.edited : null;
+    this.editor = event.kind === "image" ? Datum.pad(find, event, edited) : new RowForm(find("row"), event, edited);
+    find("choosing").hidden = !can.datum;
     if (data) {
       this.index.max = String(data.count - 1);
       find("count").textContent = `of the ${data.count} of ${data.split} on the map`;
@@ -24,6 +26,10 @@ class Datum {
   static pad(find, event, edited) {
     const parts = {canvas: find("pad"), cursor: find("pad-cursor")};
     for (const name of ["clear", "undo", "erase", "ink"]) parts[name] = find(name);
+    if (!edited) {
+      find("pad-tools").hidden = parts.canvas.inert = true;
+      find("pad-title").textContent = "x";
+    }
     return new Pad(parts, event, edited);
   }
 

@@ -1,6 +1,7 @@
 "use strict";
 
-// A row of a table to edit: a slider and a number for each column; an empty number is a missing entry.
+// A row of a table to edit: a slider and a number for each column; an empty number is a missing entry. Without `change` it is
+// only shown.
 class RowForm {
   constructor(list, event, change) {
     Object.assign(this, {list, event, change, rows: []});
@@ -32,8 +33,10 @@ class RowForm {
     const step = this.event.support === "binary" ? this.event.high - this.event.low : this.event.step ?? "any";
     const id = `column${position}`;
     const ends = {step: String(step), min: String(low), max: String(high)};
-    const range = make("input", {type: "range", ...ends, "aria-label": `${name}, as a slider`});
-    const number = make("input", {type: "number", step: String(step), id, placeholder: "missing", inputmode: "decimal"});
+    const disabled = this.change === null;
+    const range = make("input", {type: "range", ...ends, disabled, "aria-label": `${name}, as a slider`});
+    const typed = {step: String(step), placeholder: "missing", inputmode: "decimal"};
+    const number = make("input", {type: "number", id, disabled, ...typed});
     const whole = this.event.step === 1 && Number.isInteger(low);
     const [least, most] = [low, high].map((end) => (whole ? written(end, 0) : near(end, (high - low) / 20)));
     const span = make("small", {}, `${least} to ${most}`);
