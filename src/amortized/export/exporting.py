@@ -32,8 +32,8 @@ def export(run: "Run", to: str = "onnx", out: str | os.PathLike[str] | None = No
         out: The folder, or the file of the page; by default `onnx`, `torch` or `explorer.html` in the run folder.
 
     Each graph takes any number of rows and was held against torch on several; data are given in the units that the model scores,
-    NaN where an entry is missing, and conditions as integer codes of classes (B,) or numbers (B, width). What a graph is about, its inputs and
-    outputs, is in its metadata, as JSON under "amortized".
+    NaN where an entry is missing, and conditions as integer codes of classes (B,) or as numbers (B, width). What a graph is
+    about, its inputs and outputs, is in its metadata, as JSON under "amortized".
 
     Returns:
         The files, how far they are from torch, and what was left out for what reason.
