@@ -137,8 +137,9 @@ def test_arrays_are_packed_as_small_as_they_are():
         assert packed(np.array(values))["type"] == "float32"
 
 
-def test_a_browser_that_cannot_compute_the_model_says_so(opened, file):
-    opened.page.add_init_script("delete window.DecompressionStream")
+@pytest.mark.parametrize("missing", ["DecompressionStream", "WebAssembly"])
+def test_a_browser_that_cannot_compute_the_model_says_so(opened, file, missing):
+    opened.page.add_init_script(f"delete window.{missing}")
     opened.page.goto(file.as_uri())
     until(opened.page, "!document.getElementById('trouble').hidden")
     assert "This browser cannot compute the model: it needs WebAssembly" in opened.page.locator("#trouble").inner_text()

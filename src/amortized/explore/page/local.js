@@ -27,7 +27,9 @@ const Local = (() => {
 
   async function start() {
     try {
-      return await load();
+      const ort = await load();
+      sessions.set("decoder", await opened(ort, "decoder")); // which the page needs first, and is where a missing SIMD is seen
+      return ort;
     } catch (error) {
       const needed = "it needs WebAssembly and DecompressionStream, which browsers have since 2023";
       throw new Error(`This browser cannot compute the model: ${needed} (${error.message}).`);
@@ -44,11 +46,15 @@ const Local = (() => {
     return ort;
   }
 
+  function opened(ort, name) {
+    return ort.InferenceSession.create(bytes(carried.graphs[name]));
+  }
+
   // The runtime and one of the model's graphs, each made once, when it is first asked for.
   async function graph(name) {
     runtime ??= start();
     const ort = await runtime;
-    if (!sessions.has(name)) sessions.set(name, ort.InferenceSession.create(bytes(carried.graphs[name])));
+    if (!sessions.has(name)) sessions.set(name, opened(ort, name));
     return {ort, session: await sessions.get(name)};
   }
 
