@@ -10,6 +10,7 @@ import pytest
 import amortized as am
 from amortized.report import comparing, learning_figure, page, sections, story, write_report
 from amortized.report.measuring import Measured, measure
+from amortized.report.neighbors import Neighbors
 from amortized.report.view import View
 
 
@@ -51,6 +52,33 @@ def test_a_collapse_is_seen_where_there_was_no_time_to_evaluate(tmp_path, monkey
     assert found.metrics["active_units"] == 0
     assert "Posterior collapse" in page.warnings_of(run, found.metrics)[0].title
     assert "posterior collapse" in page.all_well(found, run.history).split("Not looked for")[0]
+
+
+def near(copies: float | None) -> Neighbors:
+    """Of 200 samples that lie near the training data, such a share of which are copies; None where that is not known."""
+    far: Any = np.ones(200)
+    known: Any = {"distance_of_data": far, "nearer": (0.8, 0.01), "copies": copies, "copies_of_data": 0.01}
+    found = known if copies is not None else dict.fromkeys(known)
+    rest: Any = {"samples": far, "nearest": far, "training": None, "distance": far, "repeated": 0.0, "whole": 200, "unit": ""}
+    return Neighbors(**rest, **found)
+
+
+@pytest.mark.parametrize(("copies", "is_warned", "is_looked_for"), [(0.4, True, True), (0.01, False, True), (None, False, False)])
+def test_the_page_says_of_copies_what_their_picture_says(tmp_path, copies, is_warned, is_looked_for):
+    run = fitted(tmp_path)
+    metrics, found = {"memorization_auc": 0.8, "memorization_auc_stderr": 0.01}, near(copies)
+    titles = [each.title for each in page.warnings_of(run, metrics, found)]
+    assert ("Samples may be copies of training data" in titles) == is_warned
+    assert "Samples may be copies of training data" in [each.title for each in page.warnings_of(run, metrics)]
+    looked = page.all_well(Measured(metrics, neighbors=found), run.history).split("Not looked for")[0]
+    assert ("samples that copy" in looked) == is_looked_for
+    assert found.sentence.startswith("Memorizing") == is_warned
+
+
+def test_copies_are_looked_for_where_there_was_no_time_to_evaluate(tmp_path, monkeypatch):
+    run = fitted(tmp_path)
+    monkeypatch.setattr("amortized.report.measuring.WANTED", ())
+    assert "samples that copy" in page.all_well(measure(View(run), 1.0), run.history).split("Not looked for")[0]
 
 
 def test_runs_of_other_kinds_of_data_have_no_difference(tmp_path):

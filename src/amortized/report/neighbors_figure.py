@@ -68,7 +68,7 @@ def _with_table(mpl: Any, view: View, found: Neighbors) -> "Figure":
     axes[1].set_position((place_at.x0, place_at.y0 - BELOW_TABLE, place_at.width, place_at.height + BELOW_TABLE))
     draw_table(axes[1], rows, [short(names[column], 15) for column in shown], cells, pairs=True)
     left = len(names) - len(shown)
-    said = f", {left:,} columns left out" if left else ""
+    said = f", {left:,} {'column' if left == 1 else 'columns'} left out" if left else ""
     axes[1].set_title(f"Samples above the training data that are nearest to them{said}", fontsize=9, loc="left", x=-0.03)
     return figure
 
