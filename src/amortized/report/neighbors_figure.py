@@ -23,6 +23,9 @@ TABLE_SAMPLES, TABLE_COLUMNS = 4, 7
 BELOW_TABLE = 0.07
 """Of the figure's height, that the table needs less below it than a panel with an axis does."""
 
+HEADROOM = 1.25
+"""Times the height of the histogram, for its legend above it."""
+
 BELOW = 235
 """Height of the histogram with its sentences, in pixels of the picture."""
 
@@ -94,7 +97,8 @@ def _draw_distances(ax: Any, view: View, found: Neighbors) -> None:
     ax.spines["left"].set_visible(False)
     ax.tick_params(labelsize=7)
     ax.set_xlabel(f"distance to the nearest training datum{found.unit}", fontsize=8, labelpad=2)
-    ax.legend(loc="upper right", fontsize=8)
+    ax.set_ylim(0, HEADROOM * ax.get_ylim()[1])
+    ax.legend(loc="upper right", fontsize=8, ncols=len(sides), borderaxespad=0)
 
 
 def _words(found: Neighbors) -> str:
