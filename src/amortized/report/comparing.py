@@ -40,7 +40,7 @@ def comparison_page(views: Sequence[View], seconds: float) -> str:
     measured = [measure(view, EVALUATION * seconds) for view in views]
     made, trouble = _compared(runs, views)
     sections = [_side_by_side(name, views, measured) for name in SHOWN]
-    found = [warnings_of(run, each.metrics) for run, each in zip(runs, measured, strict=True)]
+    found = [warnings_of(run, each.metrics, each.neighbors) for run, each in zip(runs, measured, strict=True)]
     fixed = [("warnings", "Warnings" if any(found) else "No warnings"), ("evidence", "Evidence"), ("recipes", "What differs")]
     return render(
         "comparison.html",

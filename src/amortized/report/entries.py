@@ -83,7 +83,8 @@ def left_out(shown: Sequence[int], total: int, why: str) -> str:
     """The sentence that says which columns are not shown; empty where all are."""
     if len(shown) == total:
         return ""
-    return f"The {len(shown)} of {total:,} columns {why}; {total - len(shown):,} are left out."
+    left = total - len(shown)
+    return f"The {len(shown)} of {total:,} columns {why}; {left:,} {'is' if left == 1 else 'are'} left out."
 
 
 def sites(view: View, n: int) -> NDArray[np.int64]:

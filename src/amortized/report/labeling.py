@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amortized.report.entries import plain
+from amortized.report.entries import plain, short
 from amortized.report.style import PALETTE
 from amortized.report.view import View
 
@@ -19,6 +19,9 @@ CLASSES = len(MARKS) * len(COLORS)
 """Classes that are told apart; of more, those with the fewest data are drawn as one."""
 
 OTHERS = "0.6"
+LONGEST = 10
+"""Characters of a name that is written among the dots."""
+
 APART = 0.05
 """Of the axes' width, between the names of two classes: those that are closer are not written."""
 
@@ -64,10 +67,13 @@ class Coloring:
         codes = [code for code in range(len(self.names)) if (self.codes == code).any()]
         middles = np.array([np.median(places[self.codes == code], axis=0) for code in codes])
         low, high = axes.get_xlim()
-        for row, (code, place) in enumerate(zip(codes, middles, strict=True)):
-            others = np.delete(middles, row, axis=0)
-            if not (np.linalg.norm(others - place, axis=1) < APART * (high - low)).any():
-                _write(axes, self.names[code], place)
+        written = [short(self.names[code].replace("\\$", "$"), LONGEST) for code in codes]
+        lengths = np.array([len(name) for name in written])
+        for row, (name, place) in enumerate(zip(written, middles, strict=True)):
+            away = np.abs(np.delete(middles, row, axis=0) - place)
+            away[:, 0] /= np.maximum(1, (np.delete(lengths, row) + len(name)) / 4)  # a long name reaches far to the sides
+            if not (np.linalg.norm(away, axis=1) < APART * (high - low)).any():
+                _write(axes, name, place)
 
 
 def color_by(view: View) -> Coloring | None:

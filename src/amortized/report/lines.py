@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amortized.report.entries import entry_names, flat, foremost, short, spreads
-from amortized.report.panels import panel_figure
+from amortized.report.entries import LONGEST_NAME, entry_names, flat, foremost, short, spreads
+from amortized.report.panels import COLUMNS, panel_figure
 from amortized.report.style import PALETTE
 from amortized.report.view import View
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 COLORED = 6
 """Columns that have a color and a name."""
+
+AT_EDGE = 16
+"""Characters of a name in the last of four panels of a row, beyond which there is no room."""
 
 GREY = 60
 """Others that are drawn in grey, at most."""
@@ -56,7 +59,8 @@ def line_figure(
         f", {len(changes) - len(grey) - len(colored):,} of them left out." if len(changes) > COLORED + GREY else "." * bool(grey)
     )
     y = "SDs of the data"
-    figure, axes = panel_figure(mpl, len(paths) + 1, title=title, note=note, x=label, y=y)
+    columns = COLUMNS if len(paths) % COLUMNS else COLUMNS + 1  # or the legend would have a row of its own
+    figure, axes = panel_figure(mpl, len(paths) + 1, columns=columns, title=title, note=note, x=label, y=y)
     for panel, (ax, path) in enumerate(zip(axes, paths, strict=False)):
         ax.plot(at, path[:, grey], color="0.8", linewidth=0.6)
         handles = [ax.plot(at, path[:, column], color=color)[0] for column, color in zip(colored, PALETTE, strict=False)]
@@ -70,6 +74,9 @@ def line_figure(
         ax.set(ylim=(low, high))
         ax.locator_params(nbins=5)
     axes[-1].set_axis_off()
-    labels = [short(names[column]) for column in colored]
-    axes[-1].legend(handles, labels, loc="center left", fontsize=7.5, borderaxespad=0)
+    is_last = (len(paths) + 1) % columns == 0
+    labels = [short(names[column], (AT_EDGE if is_last else LONGEST_NAME) * COLUMNS // columns) for column in colored]
+    axes[-1].legend(
+        handles, labels, loc="center left", bbox_to_anchor=(-0.2, 0.5), handlelength=1.4, fontsize=7.5, borderaxespad=0
+    )
     return figure

@@ -27,6 +27,9 @@ MANY = 40
 BINS = 30
 PAIRS = 4
 POINTS = 500
+FEW = 100
+"""Points that are drawn larger."""
+
 WHOLE = 40
 """Whole numbers that have a bar each, at most."""
 
@@ -101,12 +104,12 @@ def _panels(mpl: Any, view: View, data: NDArray[Any], samples: NDArray[Any], fou
     figure, axes = panel_figure(mpl, count + len(pairs), title=title, note=note, handles=_handles())
     for ax, column in zip(axes, shown, strict=False):
         _draw_histograms(ax, data[:, column], samples[:, column])
-        ax.set_title(f"{short(names[column], 16)}: KS {found.distance[column]:.2f}", fontsize=8, pad=4)
+        ax.set_title(f"{short(names[column], 14)}: KS {found.distance[column]:.2f}", fontsize=8, pad=4)
     for ax in axes[len(shown) : count]:
         ax.set_axis_off()
     for ax, (first, second, r) in zip(axes[count:], pairs, strict=True):
         _draw_pair(ax, data[:, [first, second]], samples[:, [first, second]])
-        ax.set_title(f"{short(names[second], 10)} / {short(names[first], 10)}: r {r:.2f}", fontsize=7.5, pad=4)
+        ax.set_title(f"{short(names[second], 8)} / {short(names[first], 8)}: r {r:.2f}", fontsize=6.5, pad=4)
     return figure
 
 
@@ -150,7 +153,7 @@ def _draw_pair(ax: Any, data: NDArray[np.float64], samples: NDArray[np.float64])
     ]
     for values, color in ((data[:POINTS], DATA), (samples[:POINTS], SAMPLES)):
         values = values + is_whole * rng.uniform(-JITTER, JITTER, values.shape)
-        ax.plot(*values.T, ".", color=color, markersize=3, alpha=0.5, markeredgewidth=0)
+        ax.plot(*values.T, ".", color=color, markersize=3 if len(data) > FEW else 6, alpha=0.5, markeredgewidth=0)
     known = data[~np.isnan(data).any(1)]
     for axis, values, drawn in zip("xy", known.T, samples.T, strict=True):
         low, high = _span(values, drawn[np.isfinite(drawn)]) if len(values) else (0.0, 1.0)

@@ -8,6 +8,7 @@ import numpy as np
 
 from amortized.errors import InputError
 from amortized.report.found import evidence_of_all
+from amortized.report.neighbors import Neighbors
 from amortized.report.view import View
 from amortized.studies.analyses import ANALYSES
 from amortized.studies.budget import Step
@@ -34,6 +35,7 @@ class Measured:
         refused: Why an analysis is impossible for this model or these data, by its name.
         missing: The analyses that are possible and were not done: for some there was no time.
         trouble: Why there are no data to evaluate; None where there are.
+        neighbors: Whether samples are copies, as the picture of them says it; None where nothing is known of that.
     """
 
     metrics: Mapping[str, float]
@@ -41,6 +43,7 @@ class Measured:
     refused: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[str] = ()
     trouble: str | None = None
+    neighbors: Neighbors | None = None
 
 
 def measure(view: View, seconds: float) -> Measured:
@@ -76,7 +79,14 @@ def measure(view: View, seconds: float) -> Measured:
     if is_unknown and np.isfinite(view.z).all():  # of a collapse one must be warned all the same
         active = float(view.is_active.sum())
         metrics |= {"active_units": active, "active_share": active / view.latents}
-    return Measured(metrics, notes, refused, missing)
+    return Measured(metrics, notes, refused, missing, neighbors=_neighbors(view))
+
+
+def _neighbors(view: View) -> Neighbors | None:
+    try:
+        return view.neighbors
+    except Exception:  # whatever it is, the section of the neighbors says it
+        return None
 
 
 def _cost(view: View) -> float:

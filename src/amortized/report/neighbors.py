@@ -128,7 +128,11 @@ def neighbors(run: "Run | View") -> Neighbors:
     Raises:
         InputError: The data are not there, or there are fewer than two of training.
     """
-    view = View.of(run)
+    return View.of(run).neighbors
+
+
+def find_neighbors(view: View) -> Neighbors:
+    """What `neighbors` returns, computed; a view keeps it."""
     queries = min(QUERIES, len(view.draws), len(view.batch))
     entries = math.prod(view.spec.event_shape)
     training = view.train(max(2, min(TRAINING, PRODUCTS // (2 * queries * entries))))

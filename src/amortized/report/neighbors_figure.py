@@ -23,6 +23,9 @@ TABLE_SAMPLES, TABLE_COLUMNS = 4, 7
 BELOW_TABLE = 0.07
 """Of the figure's height, that the table needs less below it than a panel with an axis does."""
 
+HEADROOM = 1.25
+"""Times the height of the histogram, for its legend above it."""
+
 BELOW = 235
 """Height of the histogram with its sentences, in pixels of the picture."""
 
@@ -68,7 +71,7 @@ def _with_table(mpl: Any, view: View, found: Neighbors) -> "Figure":
     axes[1].set_position((place_at.x0, place_at.y0 - BELOW_TABLE, place_at.width, place_at.height + BELOW_TABLE))
     draw_table(axes[1], rows, [short(names[column], 15) for column in shown], cells, pairs=True)
     left = len(names) - len(shown)
-    said = f", {left:,} columns left out" if left else ""
+    said = f", {left:,} {'column' if left == 1 else 'columns'} left out" if left else ""
     axes[1].set_title(f"Samples above the training data that are nearest to them{said}", fontsize=9, loc="left", x=-0.03)
     return figure
 
@@ -94,7 +97,8 @@ def _draw_distances(ax: Any, view: View, found: Neighbors) -> None:
     ax.spines["left"].set_visible(False)
     ax.tick_params(labelsize=7)
     ax.set_xlabel(f"distance to the nearest training datum{found.unit}", fontsize=8, labelpad=2)
-    ax.legend(loc="upper right", fontsize=8)
+    ax.set_ylim(0, HEADROOM * ax.get_ylim()[1])
+    ax.legend(loc="upper right", fontsize=8, ncols=len(sides), borderaxespad=0)
 
 
 def _words(found: Neighbors) -> str:

@@ -15,6 +15,7 @@ from amortized.files import write_atomically
 from amortized.reading import read
 from amortized.report.found import evidence_of_all
 from amortized.report.measuring import Measured, measure
+from amortized.report.neighbors import Neighbors
 from amortized.report.sections import EVIDENCE, SECTIONS, plate_of, section_of
 from amortized.report.story import again, baselines, data_name, headline, paragraph, title_of
 from amortized.report.verdict import Row, Verdict
@@ -130,7 +131,7 @@ def run_page(view: View, seconds: float) -> str:
     measured = measure(view, EVALUATION * seconds)
     metrics = dict(measured.metrics)
     sections = [section_of(name, view, metrics) for name in SECTIONS]
-    found = warnings_of(run, metrics)
+    found = warnings_of(run, metrics, measured.neighbors)
     fixed = [("warnings", "Warnings" if found else "No warnings"), ("what", "What it is"), ("evidence", "Evidence")]
     return render(
         "report.html",
@@ -166,10 +167,11 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**{**common, **values})
 
 
-def warnings_of(run: "Run", metrics: Mapping[str, float]) -> list[Verdict]:
+def warnings_of(run: "Run", metrics: Mapping[str, float], neighbors: Neighbors | None = None) -> list[Verdict]:
     """What a reader of the page of a run must be warned of."""
     keeps_best = run.recipe.training.patience is not None
-    return verdicts(run.history, metrics, keeps_best=keeps_best, finished=is_finished(run))
+    copies = None if neighbors is None else neighbors.sentence if neighbors.is_memorizing else ""
+    return verdicts(run.history, metrics, keeps_best=keeps_best, finished=is_finished(run), copies=copies)
 
 
 def is_finished(run: "Run") -> bool:
@@ -193,6 +195,9 @@ def all_well(measured: Measured, history: Sequence[Row]) -> str:
     known = {"evidence": "elbo_nats", "surgery": "active_units", "gaps": "amortization_gap_nats", "calibration": "coverage_90"}
     known |= {"sample-quality": "memorization_auc"}
     seen = [name for name, metric in known.items() if metric in measured.metrics]
+    if measured.neighbors is not None:  # which tell more of copies
+        seen = [name for name in seen if name != "sample-quality"]
+        seen += [] if measured.neighbors.copies is None else ["sample-quality"]
     looked += [LOOKED_FOR[name] for name in seen]
     unseen = [text for name, text in LOOKED_FOR.items() if name not in seen]
     if history and len(looked) == len(seen) + 1:

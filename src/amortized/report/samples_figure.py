@@ -90,6 +90,6 @@ def _class_blocks(view: View, name: str, n: int | None, mean: bool) -> list[Bloc
     others = [other for other in context if other != name]
     said = f", {', '.join(others)} as of the first datum" if others else ""
     left = (condition.classes or 0) - classes
-    said += f"; {left} more classes are left out" if left else ""
+    said += f"; {left} more {'class is' if left == 1 else 'classes are'} left out" if left else ""
     title = f"Samples, {NAMES[mean]}, with a row for each {plain(name)}{plain(said)}"
     return [Block(made.reshape(classes, columns, *made.shape[1:]), labels, title=title)]

@@ -1,5 +1,6 @@
 """What was trained on what, in plain words."""
 
+import math
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -223,15 +224,20 @@ def headline(view: View, metrics: dict[str, float]) -> list[tuple[str, str, str]
 
 
 def _errors(view: View) -> dict[str, float]:
-    """The standard errors of rate and distortion, where they are known of each datum that the headline is about."""
+    """The standard errors of rate and distortion over the data that the headline is about: of all, from how those shown vary."""
     try:
-        if evidence_of_all(view):
-            return {}
-        found = view.kept["evidence"].finding
-    except (InputError, KeyError):
+        of_all = "evidence" not in view.kept or bool(evidence_of_all(view))
+        found = view.evidence if of_all else view.kept["evidence"].finding
+        count = view.count if of_all else len(getattr(found, "distortion", ()))
+    except InputError:
         return {}
     parts = {"rate": getattr(found, "rate", None), "distortion": getattr(found, "distortion", None)}
-    return {f"{name}_stderr_nats": standard_error(values) for name, values in parts.items() if values is not None}
+    errors = {
+        f"{name}_stderr_nats": standard_error(values) * math.sqrt(len(values) / count)
+        for name, values in parts.items()
+        if values is not None
+    }
+    return {name: error for name, error in errors.items() if math.isfinite(error)}
 
 
 def baselines(metrics: dict[str, float], names: Sequence[str]) -> list[tuple[str, str, str]]:

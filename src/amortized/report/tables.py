@@ -16,7 +16,8 @@ def number(value: float) -> str:
     """A number in few characters; a dash for a missing one."""
     if not np.isfinite(value):
         return "–" if np.isnan(value) else f"{value}"
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.3g}"
+    is_whole = float(value).is_integer() or abs(value) >= 999.5  # three digits of which would be written as 1e+03
+    return f"{value:,.0f}" if is_whole and abs(value) < 1e6 else f"{value:.3g}"
 
 
 def draw_table(

@@ -23,7 +23,14 @@ COPIES = 0.1
 """Beyond one half, of pairs of which a sample lies nearer to the training data than new data do."""
 
 
-def verdicts(history: Sequence[Row], metrics: Numbers, *, keeps_best: bool = False, finished: bool = True) -> list[Verdict]:
+def verdicts(
+    history: Sequence[Row],
+    metrics: Numbers,
+    *,
+    keeps_best: bool = False,
+    finished: bool = True,
+    copies: str | None = None,
+) -> list[Verdict]:
     """All warnings of a run, the grave ones first.
 
     Args:
@@ -31,6 +38,8 @@ def verdicts(history: Sequence[Row], metrics: Numbers, *, keeps_best: bool = Fal
         metrics: The metrics of its evaluation by name, in nats, of data that the model was not trained on.
         keeps_best: Whether the weights are those of the best validation (`training.patience`), not the last ones.
         finished: Whether training came to its end.
+        copies: What the nearest training data say of copies among samples, empty where there are none or nothing is known; None
+            where they were not looked at.
     """
     collapsed = list(collapse(metrics))
     found = [
@@ -42,7 +51,7 @@ def verdicts(history: Sequence[Row], metrics: Numbers, *, keeps_best: bool = Fal
         *untrained(history, metrics, finished=finished),
         *worse(metrics),
         *untrusted(metrics),
-        *memorizing(metrics),
+        *memorizing(metrics, copies),
     ]
     if not any(each.is_grave for each in collapsed):  # of latents that are not used, all else would follow
         found += [*loose(metrics), *amortization(metrics), *miscalibration(metrics)]
@@ -97,7 +106,7 @@ def loose(metrics: Numbers) -> Iterator[Verdict]:
         yield Verdict(
             "The bound is loose",
             f"The ELBO lies {gap:.1f} nats or more below log p(x), beside a rate of {rate:.1f}: q(z|x) is not the posterior.",
-            "Take a richer posterior (--posterior iaf, full-gaussian) or a larger encoder; after --objective iwae it is usual.",
+            "Take a richer posterior (of reals iaf, full-gaussian) or a larger encoder; after --objective iwae it is usual.",
         )
 
 
@@ -148,14 +157,20 @@ def miscalibration(metrics: Numbers) -> Iterator[Verdict]:
     )
 
 
-def memorizing(metrics: Numbers) -> Iterator[Verdict]:
-    """Samples that lie nearer to the training data than new data do."""
+def memorizing(metrics: Numbers, copies: str | None = None) -> Iterator[Verdict]:
+    """Samples that are copies, or, where that was not looked at, that lie nearer to the training data than new data do."""
+    title = "Samples may be copies of training data"
+    remedy = "Look at the samples beside their nearest training examples; stop earlier, or take a smaller decoder."
+    if copies is not None:
+        if copies:
+            yield Verdict(title, copies, remedy)
+        return
     share, error = metrics.get("memorization_auc", 0.5), metrics.get("memorization_auc_stderr", 0.0)
     if share - 0.5 > max(CLEAR * error, COPIES):
         yield Verdict(
-            "Samples may be copies of training data",
+            title,
             f"In {share:.0%} of pairs a sample lies nearer to the training data than a new datum does, where half is expected.",
-            "Look at the samples beside their nearest training examples below; stop earlier, or take a smaller decoder.",
+            remedy,
         )
 
 

@@ -28,6 +28,7 @@ from amortized.tasks.running import chunks
 from amortized.terms import Batch
 
 if TYPE_CHECKING:
+    from amortized.report.neighbors import Neighbors
     from amortized.runs import Run
 
 DATA = 2000
@@ -255,6 +256,13 @@ class View:
         count = min(len(self.batch), DRAWN_ENTRIES // max(1, self.model.event_shape.numel()) if self.has_means else FEW_DRAWS)
         context = {name: value[:count].cpu() for name, value in self.batch.context.items()}
         return tasks.sample(self.model, max(1, count), context=context, seed=self.seed).numpy()
+
+    @cached_property
+    def neighbors(self) -> "Neighbors":
+        """The nearest training data of samples and of new data, by which it is seen whether the model is copying."""
+        from amortized.report.neighbors import find_neighbors  # which needs views
+
+        return find_neighbors(self)
 
     def decode(self, z: NDArray[Any], context: Mapping[str, Tensor] | None = None, *, mean: bool = True) -> NDArray[Any]:
         """What the model makes of latents.
