@@ -14,12 +14,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from record import RESULTS, circumstances, fit_or_go_on, is_done, trained_for, write, write_result
+from record import carry_out, circumstances, fit_or_go_on, is_done, parsed, trained_for, write, write_result
 
 from amortized import Batch, InputError, Run, tasks
 from amortized.recipes import Recipe, make_recipe, named
@@ -35,36 +36,21 @@ SAMPLES = 10
 
 
 def main() -> int:
-    arguments = parse()
-    torch.set_num_threads(arguments.threads)
-    try:
-        x = load_grid()
-        for name in arguments.names or MODELS:
-            for seed in arguments.seeds:
-                if not produce(name, seed, x, arguments):
-                    print("Interrupted; the same command goes on with it.")
-                    return 1
-                write_page(arguments.results)
-    except InputError as error:
-        print(f"dsprites.py: {error}", file=sys.stderr)
-        return 2
-    print(write_page(arguments.results), end="")
-    return 0
+    return carry_out(parse(), work, write_page)
+
+
+def work(arguments: argparse.Namespace) -> Iterator[bool]:
+    x = load_grid()
+    for name in arguments.names or MODELS:
+        for seed in arguments.seeds:
+            yield produce(name, seed, x, arguments)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Traversals on dSprites.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}; all where none is named")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("runs/dsprites"), help="the folder of the run folders")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
     parser.add_argument("--steps", type=int, help="training steps in the place of the schedule's epochs, to try it out")
-    arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(MODELS)
-    if unknown:
-        parser.error(f"unknown name '{unknown.pop()}'; choose from {', '.join(MODELS)}")
-    return arguments
+    return parsed(parser, MODELS, "runs/dsprites")
 
 
 def load_grid() -> np.ndarray:

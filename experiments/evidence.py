@@ -13,14 +13,14 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from published import HERE
-from record import RESULTS, circumstances, fit_or_go_on, is_done, trained_for, write, write_result
+from record import carry_out, circumstances, fit_or_go_on, is_done, parsed, trained_for, write, write_result
 
-from amortized import InputError, Run
+from amortized import Run
 from amortized.evaluation import Finding, annealed, bidirectional, evaluate, gaps
 from amortized.folder import commit
 from amortized.reading import read
@@ -34,36 +34,21 @@ SAMPLES = 5000
 
 
 def main() -> int:
-    arguments = parse()
-    torch.set_num_threads(arguments.threads)
-    try:
-        for name in arguments.names or NAMES:
-            if not produce(name, arguments):
-                print("Interrupted; the same command goes on with it.")
-                return 1
-            write_page(arguments.results)
-    except InputError as error:
-        print(f"evidence.py: {error}", file=sys.stderr)
-        return 2
-    print(write_page(arguments.results), end="")
-    return 0
+    return carry_out(parse(), work, write_page)
+
+
+def work(arguments: argparse.Namespace) -> Iterator[bool]:
+    for name in arguments.names or NAMES:
+        yield produce(name, arguments)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The MNIST networks and their inference, from both sides.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all where none is named")
     parser.add_argument("--data", type=int, default=1000, help="digits that are judged, and that the model draws")
     parser.add_argument("--fitted", type=int, default=100, help="digits that a posterior is fitted to")
     parser.add_argument("--chains", type=int, default=8)
     parser.add_argument("--steps", type=int, default=250, help="of annealing, between the posterior and the joint density")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("runs/published"), help="the folder of the run folders")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
-    arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(NAMES)
-    if unknown:
-        parser.error(f"unknown name '{unknown.pop()}'; choose from {', '.join(NAMES)}")
-    return arguments
+    return parsed(parser, NAMES, "runs/published")
 
 
 def configure(name: str) -> Recipe:

@@ -28,15 +28,14 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sklearn
-import torch
-from record import RESULTS, circumstances, fit_or_go_on, is_done, trained_for, write, write_result
+from record import carry_out, circumstances, fit_or_go_on, is_done, parsed, trained_for, write, write_result
 from sklearn.exceptions import ConvergenceWarning
 
 from amortized import InputError
@@ -73,38 +72,21 @@ METHODS = {"missing-iwae": "ours", "iterative": "IterativeImputer", "mean": "mea
 
 
 def main() -> int:
-    arguments = parse()
-    torch.set_num_threads(arguments.threads)
-    try:
-        for seed in arguments.seeds:
-            for table in TABLES:
-                if arguments.names and table.name not in arguments.names:
-                    continue
-                if not produce(table, seed, arguments):
-                    print("Interrupted; the same command goes on with it.")
-                    return 1
-                write_page(arguments.results)
-    except InputError as error:
-        print(f"imputation.py: {error}", file=sys.stderr)
-        return 2
-    print(write_page(arguments.results), end="")
-    return 0
+    return carry_out(parse(), work, write_page)
+
+
+def work(arguments: argparse.Namespace) -> Iterator[bool]:
+    for seed in arguments.seeds:
+        for table in TABLES:
+            if not arguments.names or table.name in arguments.names:
+                yield produce(table, seed, arguments)
 
 
 def parse() -> argparse.Namespace:
-    known = [table.name for table in TABLES]
     parser = argparse.ArgumentParser(description="Imputation of UCI tables of which half is missing.")
-    parser.add_argument("names", nargs="*", metavar="TABLE", help=f"of {', '.join(known)}; all where none is named")
     parser.add_argument("--full", action="store_true", help="the schedule of the named recipe")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("runs/imputation"), help="the folder of the run folders")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
-    arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(known)
-    if unknown:
-        parser.error(f"unknown table '{unknown.pop()}'; choose from {', '.join(known)}")
-    return arguments
+    return parsed(parser, [table.name for table in TABLES], "runs/imputation", "table")
 
 
 def load_table(name: str) -> np.ndarray:

@@ -12,12 +12,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, circumstances, fit_or_go_on, is_done, trained_for, write, write_result
+from record import add_common, carry_out, circumstances, fit_or_go_on, is_done, trained_for, write, write_result
 from tables import TABLES, Row, Table
 
 from amortized import InputError, Run
@@ -31,20 +31,13 @@ IMAGES_SEED = 0
 
 
 def main() -> int:
-    arguments = parse()
-    torch.set_num_threads(arguments.threads)
-    try:
-        for row in chosen(arguments.names, full=arguments.full):
-            for seed in arguments.seeds:
-                if not produce(row, seed, arguments):
-                    print("Interrupted; the same command goes on with it.")
-                    return 1
-                write_table(table_of(row), arguments.results)
-    except InputError as error:
-        print(f"published.py: {error}", file=sys.stderr)
-        return 2
-    print(*(write_table(table, arguments.results) for table in TABLES), sep="\n", end="")
-    return 0
+    return carry_out(parse(), work, write_tables)
+
+
+def work(arguments: argparse.Namespace) -> Iterator[bool]:
+    for row in chosen(arguments.names, full=arguments.full):
+        for seed in arguments.seeds:
+            yield produce(row, seed, arguments)
 
 
 def parse() -> argparse.Namespace:
@@ -53,10 +46,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="the paper's own schedule")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--samples", type=int, default=5000, help="posterior samples per datum in the evaluation")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("runs/published"), help="the folder of the run folders")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="such as training.steps=20")
+    add_common(parser, "runs/published")
     return parser.parse_args()
 
 
@@ -124,6 +115,11 @@ def judge(run: Run, images: int | None, samples: int) -> Evidence:
     rows = run.rows(split="test")
     some = torch.randperm(len(rows), generator=torch.Generator().manual_seed(IMAGES_SEED))[:images].sort().values
     return evaluate(run.model, [rows.rows(some)], samples=samples, dimensions=run.model.event_shape.numel())
+
+
+def write_tables(results: Path) -> str:
+    """Write all tables."""
+    return "\n".join(write_table(table, results) for table in TABLES)
 
 
 def write_table(table: Table, results: Path) -> str:

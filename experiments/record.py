@@ -1,19 +1,71 @@
-"""What experiments have in common: runs that go on where they were interrupted, and how results are recorded."""
+"""What experiments have in common: their commands, runs that go on where they were interrupted, and how results are recorded."""
 
+import argparse
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from amortized import Run, fit
+from amortized import InputError, Run, fit
 from amortized.recipes import Recipe, make_recipe
 
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def parsed(parser: argparse.ArgumentParser, known: Collection[str], out: str, what: str = "name") -> argparse.Namespace:
+    """Read the command line: the script's own options, and those that all have.
+
+    Args:
+        parser: Has the script's own options.
+        known: The names of what can be asked for.
+        out: The folder of the run folders, where none is given.
+        what: What the names are of.
+    """
+    listed = ", ".join(known)
+    parser.add_argument("names", nargs="*", metavar=what.upper(), help=f"of {listed}; all where none is named")
+    add_common(parser, out)
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(known)
+    if unknown:
+        parser.error(f"unknown {what} '{unknown.pop()}'; choose from {listed}")
+    return arguments
+
+
+def add_common(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add the options for threads and folders."""
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path(out), help="the folder of the run folders")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
+
+
+def carry_out(
+    arguments: argparse.Namespace, work: Callable[[argparse.Namespace], Iterator[bool]], write_page: Callable[[Path], str]
+) -> int:
+    """Do all that is asked for; the exit status of the script.
+
+    Args:
+        arguments: Those of the command line.
+        work: Does one part after the other, and says of each whether it came to its end.
+        write_page: Writes into the folder of the results what is known after each part, and returns it.
+    """
+    torch.set_num_threads(arguments.threads)
+    try:
+        for is_finished in work(arguments):
+            if not is_finished:
+                print("Interrupted; the same command goes on with it.")
+                return 1
+            write_page(arguments.results)
+    except InputError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        return 2
+    print(write_page(arguments.results), end="")
+    return 0
 
 
 def is_done(path: Path, recipe: Recipe, samples: int) -> bool:

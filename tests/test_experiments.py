@@ -3,9 +3,11 @@
 import importlib
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 from amortized import InputError
 
@@ -60,6 +62,35 @@ def test_the_full_schedule_is_the_named_recipe(row):
         assert full.model == short(row).model
         assert full.data == short(row).data
         assert full.objective == short(row).objective
+
+
+@pytest.mark.parametrize(("parts", "pages", "status"), [([True, True], 3, 0), ([True, False, True], 1, 1)])
+def test_what_was_done_is_on_the_page_also_where_the_rest_is_interrupted(tmp_path, capsys, parts, pages, status):
+    written = []
+
+    def write(results):
+        written.append(results)
+        return "page"
+
+    arguments = Namespace(threads=torch.get_num_threads(), results=tmp_path)
+    assert record.carry_out(arguments, lambda _: iter(parts), write) == status
+    assert written == [tmp_path] * pages
+    assert capsys.readouterr().out == ("page" if status == 0 else "Interrupted; the same command goes on with it.\n")
+
+
+def test_data_that_are_not_there_end_an_experiment_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AMORTIZED_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["experiments/dsprites.py", "--results", str(tmp_path), "vae"])
+    assert dsprites.main() == 2
+    words = f"dsprites.py: there is no '{tmp_path}/dsprites.npz'; set AMORTIZED_DATA to the folder that has dsprites.npz.\n"
+    assert capsys.readouterr().err == words
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["experiments/dsprites.py", "vea"])
+    with pytest.raises(SystemExit, match="2"):
+        dsprites.main()
+    assert "unknown name 'vea'; choose from vae, beta-vae, beta-tcvae, factor-vae\n" in capsys.readouterr().err
 
 
 def test_the_orders_are_of_rows_that_there_are():

@@ -11,7 +11,7 @@ import pytest
 import amortized
 
 SOURCE = Path(__file__).parents[1] / "src" / "amortized"
-ANYONE = {"errors", "files", "seeds", "speed", "kept", "showing"}
+ANYONE = {"errors", "files", "seeds", "speed", "kept", "nesting", "showing"}
 CORE = {"terms", "conditional", "divergences", "processes"} | ANYONE
 PARTS = {"priors", "posteriors", "likelihoods"}
 WORK = {"training", "evaluation", "tasks"}

@@ -34,3 +34,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     names = sorted(set(valid))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(map(repr, names))}"
+
+
+def is_count(value: object, least: int = 1) -> bool:
+    """Whether a value is an integer of Python's, `least` or more; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

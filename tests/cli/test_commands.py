@@ -10,20 +10,12 @@ from PIL import Image
 
 from amortized.cli import main
 from amortized.cli.results import progress
-
-SMALL = ["--epochs", "1", "--latent-dim", "2", "--model.network.hidden", "[16]", "--quiet"]
+from tests.cli.conftest import SMALL
 
 
 def started(*words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "amortized", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "digits"
-    assert main(["fit", "digits", *SMALL, "--out", str(path)]) == 0
-    return path
 
 
 @pytest.fixture(scope="module")

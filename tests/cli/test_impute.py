@@ -9,16 +9,9 @@ from PIL import Image
 from amortized import fit, load_run
 from amortized.cli import main
 from amortized.report.grid import HOLE
+from tests.cli.conftest import SMALL
 
-SMALL = ["--epochs", "1", "--latent-dim", "2", "--model.network.hidden", "[16]", "--quiet"]
 FEW = ["--samples", "20"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "digits"
-    assert main(["fit", "digits", *SMALL, "--out", str(path)]) == 0
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -6,27 +6,19 @@ import pytest
 import torch
 
 from amortized import VAE, Batch, InputError, likelihoods, posteriors, priors
-from amortized.evaluation import Annealing, annealed, chunks, evaluate, pilot
+from amortized.evaluation import Annealing, annealed, chunks, evaluate
 from amortized.evaluation.annealer import Plan
 from amortized.evaluation.annealing import effective
 from amortized.models import BottomUp, Hierarchical
 from amortized.networks import MLP, Categorical, Context
+from tests.evaluation.conftest import vae
+from tests.statistics import z_score
+
+pytestmark = pytest.mark.usefixtures("short_pilot")
 
 REPETITIONS = 1000
 SIZES = [((1, 2), 15), ((3, 5), 40), pytest.param((8, 12), 120, marks=pytest.mark.slow)]
 """Latent and data dimensions, and steps with which the bounds are tight enough for the mean of their exponentials to be known."""
-
-
-@pytest.fixture(autouse=True)
-def _short_pilot(monkeypatch):
-    """A pilot that takes less time; the bounds hold for whatever step sizes it finds."""
-    monkeypatch.setattr(pilot, "WARM_UP", 5)
-    monkeypatch.setattr(pilot, "KNOTS", 40)
-
-
-def z_score(values, expected=0.0):
-    """How many standard errors the mean of independent values is from what is expected."""
-    return float((values.mean() - expected) / (values.std() / math.sqrt(len(values))))
 
 
 def assert_bound_from_below(found: Annealing, truth):
@@ -34,12 +26,6 @@ def assert_bound_from_below(found: Annealing, truth):
     error = found.log_px.lower - truth
     assert z_score(error) < 3
     assert abs(z_score(error.exp(), 1.0)) < 4.5
-
-
-def vae(latent=2, entries=5, posterior=None, prior=None, seed=0, **options):
-    torch.manual_seed(seed)
-    posterior = posterior or posteriors.DiagonalGaussian(MLP(entries, [8]), latent)
-    return VAE(prior or priors.StandardNormal(latent), posterior, likelihoods.Bernoulli(MLP(latent, [8]), entries), **options)
 
 
 def bits(n=6, entries=5):

@@ -7,9 +7,9 @@ from torch.distributions import MultivariateNormal
 from amortized.evaluation import baseline_missing
 from amortized.evaluation.baseline_gaussians import gaussian, log_density, moments
 from amortized.evaluation.baseline_missing import em_step, log_density_of_observed, moments_of_observed
-from amortized.evaluation.baseline_rows import Levels, Reals, Rows
+from amortized.evaluation.baseline_rows import Levels, Reals
 from amortized.evaluation.baseline_setting import Setting
-from amortized.terms import Batch
+from tests.evaluation.baselines import rows
 
 
 def holes(shape, seed=0, share=0.3):
@@ -22,17 +22,13 @@ def levels(n=80, seed=0):
     return x
 
 
-def rows(x, observed):
-    return Rows.of([Batch(x, observed=observed)], "test")
-
-
 @pytest.mark.parametrize("measure", [Levels(5), Reals()])
 @pytest.mark.parametrize("chunk", [1, 2**22])
 def test_the_observed_entries_have_their_own_gaussian(monkeypatch, measure, chunk):
     monkeypatch.setattr(baseline_missing, "CHUNK", chunk)
     x, observed = levels(12), holes((12, 4))
     observed[0], observed[1] = False, True
-    mean, covariance = moments(measure, rows(levels(), None))
+    mean, covariance = moments(measure, rows(levels()))
     found = log_density_of_observed(measure.relax(x), observed, mean, covariance)
     assert found[0] == 0
     for datum, seen, value in zip(x[1:], observed[1:], found[1:], strict=True):
@@ -46,7 +42,7 @@ def test_no_step_of_em_lowers_the_likelihood_and_complete_data_take_one(measure)
     x = levels()
     y, complete, observed = measure.relax(x), torch.ones_like(x) > 0, holes(x.shape)
     state = torch.zeros(4).double(), torch.eye(4).double()
-    for found, expected in zip(em_step(y, complete, *state), moments(measure, rows(x, None)), strict=True):
+    for found, expected in zip(em_step(y, complete, *state), moments(measure, rows(x)), strict=True):
         torch.testing.assert_close(found, expected)
     values = []
     for _ in range(80):

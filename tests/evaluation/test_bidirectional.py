@@ -5,8 +5,12 @@ import pytest
 import torch
 
 from amortized import VAE, Batch, InputError, likelihoods, posteriors, priors
-from amortized.evaluation import Bidirectional, annealed, bidirectional, pilot
+from amortized.evaluation import Bidirectional, annealed, bidirectional
 from amortized.networks import MLP, Categorical, Context
+from tests.evaluation.conftest import vae
+from tests.statistics import z_score
+
+pytestmark = pytest.mark.usefixtures("short_pilot")
 
 REPETITIONS = 1000
 CASES = [
@@ -20,18 +24,6 @@ CASES = [
 known: that of the upper bound has a long tail otherwise."""
 
 
-@pytest.fixture(autouse=True)
-def _short_pilot(monkeypatch):
-    """A pilot that takes less time; the bounds hold for whatever step sizes it finds."""
-    monkeypatch.setattr(pilot, "WARM_UP", 5)
-    monkeypatch.setattr(pilot, "KNOTS", 40)
-
-
-def z_score(values, expected=0.0):
-    """How many standard errors the mean of independent values is from what is expected."""
-    return float((values.mean() - expected) / (values.std() / math.sqrt(len(values))))
-
-
 def assert_bounds_from_both_sides(found: Bidirectional, truth):
     """Over repetitions, which the data are: the bounds are on their sides, and the weights of both have the means they should."""
     below, above = found.log_px.lower - truth, found.log_px.upper - truth
@@ -39,16 +31,6 @@ def assert_bounds_from_both_sides(found: Bidirectional, truth):
     assert z_score(above) > -3
     assert abs(z_score(below.exp(), 1.0)) < 4.5
     assert abs(z_score((-above).exp(), 1.0)) < 4.5
-
-
-def vae(**options):
-    torch.manual_seed(0)
-    return VAE(
-        priors.StandardNormal(2),
-        posteriors.DiagonalGaussian(MLP(5, [8]), 2),
-        likelihoods.Bernoulli(MLP(2, [8]), 5),
-        **options,
-    )
 
 
 @pytest.mark.parametrize(("start", "size", "steps"), CASES, ids=str)

@@ -103,3 +103,10 @@ def test_bf16_rounds_the_products_and_nothing_else():
     torch.testing.assert_close(coarse.nll, fine.nll, rtol=0, atol=12 * 2**-8)
     with pytest.raises(InputError, match="precision of an evaluation cannot be 'bf17'"):
         evaluate(model, [x], precision="bf17")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_value_of_all_chunks_is_known_where_it_is_known_of_each():
+    pieces = [torch.zeros(1, 2), torch.ones(1, 3)]
+    torch.testing.assert_close(chunks.joined(pieces, 1), torch.tensor([[0.0, 0.0, 1.0, 1.0, 1.0]]))
+    assert chunks.joined([*pieces, None]) is None
+    assert chunks.joined([]) is None

@@ -32,6 +32,13 @@ def settled(page):
     return page.evaluate("({z: App.state.z, ...App.state.shown, shownZ: App.state.shown.z})")
 
 
+def choose(page, index):
+    """Choose a datum by its number."""
+    page.fill("#index", str(index))
+    page.keyboard.press("Enter")
+    until(page, f"App.state.chosen.index === {index}")
+
+
 def where(page, index):
     """Where a datum lies on the screen."""
     return page.evaluate(

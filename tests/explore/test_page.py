@@ -6,7 +6,7 @@ import amortized as am
 from amortized.distributions.paths import spherical
 from amortized.explore import Explorer
 from tests.browsing import until
-from tests.explore.explored import Explored, lonely, settled, show, where
+from tests.explore.explored import Explored, choose, lonely, settled, show, where
 
 
 def test_the_page_opens_in_peace(opened, flat):
@@ -164,9 +164,7 @@ def test_a_condition_changes_what_the_same_z_is_decoded_to(opened, conditional):
 def test_a_walk_between_two_data(opened, flat):
     page = show(opened, flat)
     page.locator("#walk-begin").click()
-    page.fill("#index", "7")
-    page.keyboard.press("Enter")
-    until(page, "App.state.chosen.index === 7")
+    choose(page, 7)
     page.locator("#map").focus()
     page.keyboard.press("b")
     until(page, "App.parts.walk.path !== null")
@@ -215,9 +213,7 @@ def test_what_is_done_by_hand_ends_a_walk_that_plays(opened, flat):
 def test_a_walk_is_under_the_conditions_that_are_set(opened, conditional):
     page = show(opened, conditional)
     page.locator("#walk-begin").click()
-    page.fill("#index", "7")
-    page.keyboard.press("Enter")
-    until(page, "App.state.chosen.index === 7")
+    choose(page, 7)
     page.locator("#walk-end").click()
     until(page, "App.parts.walk.path !== null")
     page.locator("#walk-film button").nth(4).click()
@@ -231,9 +227,8 @@ def test_a_walk_is_under_the_conditions_that_are_set(opened, conditional):
         np.testing.assert_allclose(found["x"], conditional.decoded(found["z"], label=other), rtol=1e-4, atol=1e-3)
     until(page, f"document.getElementById('here-title').textContent === 'At the z on the map, given label = {other}, nats'")
     assert "label = " in page.locator("#score-title").inner_text()
-    page.fill("#index", "0")  # a datum that is chosen sets its own
-    page.keyboard.press("Enter")
-    until(page, "App.state.chosen.index === 0 && App.parts.walk.path !== null")
+    choose(page, 0)  # which sets its own
+    until(page, "App.parts.walk.path !== null")
     page.locator("#walk-film button").nth(2).click()
     found, context = settled(page), page.evaluate("App.parts.conditions.context")
     np.testing.assert_allclose(found["x"], conditional.decoded(found["z"], **context), rtol=1e-4, atol=1e-3)

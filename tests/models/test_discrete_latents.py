@@ -13,11 +13,6 @@ from amortized.networks import MLP
 X, D, C = 4, 3, 3
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def with_classes(estimator, prior):
     posterior = posteriors.Categorical(MLP(X, [8]), D, C, estimator=estimator, temperature=0.7)
     return VAE(prior, posterior, likelihoods.Bernoulli(MLP((D, C), [8]), X)).double()

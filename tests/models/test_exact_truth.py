@@ -11,11 +11,6 @@ from amortized.objectives import elbo, elbo_sampled, iwae
 KINDS = ("diagonal", "full")
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def moments(q):
     return q.mean, torch.linalg.cholesky(q.covariance_matrix if hasattr(q, "covariance_matrix") else q.variance.diag_embed())
 

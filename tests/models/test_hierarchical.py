@@ -19,18 +19,7 @@ from amortized.tasks import encode, interpolate, reconstruct, sample
 from amortized.training.checkpoints import load_state_tensors, state_tensors
 
 X = 5
-KINDS = ("bottom-up", "top-down", "ladder")
 double = torch.float64
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
-@pytest.fixture(params=KINDS)
-def kind(request):
-    return request.param
 
 
 def small(kind="top-down", prior=None, *, y=0, skip=True, sizes=(3, 2), **options):

@@ -12,18 +12,7 @@ from amortized.objectives import elbo, elbo_sampled
 from amortized.posteriors import DiagonalGaussian
 
 X = 5
-KINDS = ("bottom-up", "top-down", "ladder")
 double = torch.float64
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
-@pytest.fixture(params=KINDS)
-def kind(request):
-    return request.param
 
 
 class Truth:

@@ -14,11 +14,6 @@ from amortized.objectives import elbo, iwae
 EVENT, LATENTS = 5, 3
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 class ExactGivenObserved(nn.Module):
     """p(z | x_o) of a linear Gaussian model, read off the values and the mask beside them.
 

@@ -8,11 +8,6 @@ from amortized.objectives import elbo
 K, B, X, D = 3, 4, 5, 2
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def vae(width=8, *, context_features=0, context=None, **options):
     network = MLP(X, [width], context_features=context_features, **options)
     posterior, likelihood = posteriors.DiagonalGaussian(network, D), likelihoods.Gaussian(MLP(D, [8]), X)

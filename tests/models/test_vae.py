@@ -13,11 +13,6 @@ from amortized.objectives import elbo, iwae
 K, B, X, D = 3, 4, 5, 2
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 class OwnPosterior(nn.Module):
     """A user's posterior: a plain module, and torch's distributions."""
 

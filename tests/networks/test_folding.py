@@ -30,11 +30,6 @@ def rows(*lead, network):
     return torch.randn(*lead, *network.in_shape, dtype=torch.float64)
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("inject", ["none", "input", "layers", "film"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_fold_over_samples_and_data_equals_a_loop_over_samples(name, inject):

@@ -6,11 +6,6 @@ from amortized import InputError, posteriors
 from amortized.networks import MLP, ConvEncoder, Joined, apply
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def test_each_input_goes_through_its_own_branch():
     image, vector = ConvEncoder((5, 7, 2), (3, 4)), MLP(3, [6])
     x, z = torch.randn(4, 5, 7, 2), torch.randn(4, 3)

@@ -32,11 +32,6 @@ def out_shape(network):
     return getattr(network, "out_shape", None) or (network.out_features,)
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("inject", ["none", *INJECTIONS])
 @pytest.mark.parametrize("style", STYLES, ids=str)
 @pytest.mark.parametrize("name", BUILDERS)

@@ -12,11 +12,6 @@ from amortized.objectives import ciwae, cubo, elbo, elbo_sampled, iwae, miwae, r
 K, B, D, X = 5, 4, 3, 6
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def normal(*shape):
     return Independent(Normal(torch.randn(*shape).double(), torch.rand(*shape).double() + 0.5), 1)
 

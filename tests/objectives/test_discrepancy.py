@@ -16,11 +16,6 @@ KERNELS = ("rbf", "imq")
 OBJECTIVES = (infovae, wae)
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def gaussian(dimension, loc=0.0, scale=1.0):
     return Independent(Normal(torch.full((dimension,), loc).double(), torch.full((dimension,), scale).double()), 1)
 

@@ -26,11 +26,6 @@ COPIES, REPEATS = 256, 40
 double = torch.float64
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def mlp(width, out=6, **options):
     return MLP(width, [out], activation="tanh", **options)
 

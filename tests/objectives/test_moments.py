@@ -13,11 +13,6 @@ from amortized.training.step import Trainable
 OBJECTIVES = (dip_i, dip_ii)
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def centered(linear_gaussian, rows=40):
     """Data whose sample moments, with 1/B, are those of the model itself."""
     x = torch.randn(rows, linear_gaussian.dimension).double()

@@ -16,11 +16,6 @@ K, B, D, X = 3, 5, 4, 6
 double = torch.float64
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def gaussian(loc, scale=1.0):
     return Independent(Normal(loc, torch.full_like(loc, scale)), 1)
 

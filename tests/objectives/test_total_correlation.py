@@ -16,11 +16,6 @@ from amortized.training.step import Trainable
 ESTIMATORS = ("mws", "mss")
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def latent(loc, scale, samples=1, z=None):
     q = Independent(Normal(loc, scale), loc.ndim - 1)
     p = Independent(Normal(torch.zeros_like(loc[0]), torch.ones_like(loc[0])), loc.ndim - 1)

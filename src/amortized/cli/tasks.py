@@ -10,6 +10,8 @@ from amortized.cli import results
 from amortized.cli.commands import Accelerator, Count, Rows, SplitName, app, load
 from amortized.cli.words import condition
 
+Steps = Annotated[int, Parameter(validator=Number(gte=2))]
+
 
 @app.command(help_epilogue="Example: amortized sample runs/digits -n 64 --context label=3 --out samples.png")
 def sample(
@@ -110,7 +112,7 @@ def interpolate(
     /,
     *,
     n: Rows = 8,
-    steps: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
+    steps: Steps = 8,
     path: Literal["linear", "spherical"] = "linear",
     out: Path | None = None,
     split: SplitName = "test",
@@ -144,7 +146,7 @@ def traverse(
     *,
     n: Rows = 1,
     dims: Count = 10,
-    steps: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
+    steps: Steps = 8,
     span: Annotated[float, Parameter(validator=Number(gt=0))] = 3.0,
     start: Literal["data", "prior"] = "data",
     out: Path | None = None,

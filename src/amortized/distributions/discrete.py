@@ -149,6 +149,20 @@ class _ManyBits(_Discrete):
         return self.logits + uniform(self.logits, self._extended_shape(torch.Size(sample_shape))).logit_()
 
 
+class _Relaxed(_Discrete):
+    """What the relaxed families share: a temperature, and whether draws are hard with the relaxed ones' gradient."""
+
+    has_rsample = True
+    is_relaxed = True
+
+    def __init__(self, logits: Tensor, temperature: float, hard: bool = False):
+        self.temperature, self.hard = temperature, hard
+        super().__init__(logits)
+
+    def _with(self, logits: Tensor):
+        return type(self)(logits, self.temperature, self.hard)
+
+
 class OneHot(_OneHots):
     """D independent variables of C classes, drawn as one-hot values without a gradient.
 
@@ -177,7 +191,7 @@ class Bits(_ManyBits):
         return Draw(self.sample((samples,)))
 
 
-class RelaxedOneHot(_OneHots):
+class RelaxedOneHot(_Relaxed, _OneHots):
     """D independent variables of C classes, drawn by the Gumbel-softmax: `rsample` is relaxed, `sample` is hard.
 
     Args:
@@ -185,13 +199,6 @@ class RelaxedOneHot(_OneHots):
         temperature: Positive; towards 0 the draws become hard and their gradient noisy.
         hard: Draw one-hot values that have the relaxed ones' gradient (straight-through).
     """
-
-    has_rsample = True
-    is_relaxed = True
-
-    def __init__(self, logits: Tensor, temperature: float, hard: bool = False):
-        self.temperature, self.hard = temperature, hard
-        super().__init__(logits)
 
     def rsample(self, sample_shape=EMPTY) -> Tensor:
         """(*sample_shape, *batch, D, C) in the simplex, or one-hot where `hard`, with the relaxation's gradient."""
@@ -203,11 +210,8 @@ class RelaxedOneHot(_OneHots):
         """The vertex next to each relaxed value, an exact draw of the hard family, with the relaxed value's gradient."""
         return straight_through(vertex(z), z)
 
-    def _with(self, logits: Tensor) -> "RelaxedOneHot":
-        return RelaxedOneHot(logits, self.temperature, self.hard)
 
-
-class RelaxedBits(_ManyBits):
+class RelaxedBits(_Relaxed, _ManyBits):
     """D independent bits, drawn by the binary Concrete relaxation: `rsample` is relaxed, `sample` is hard.
 
     Args:
@@ -215,13 +219,6 @@ class RelaxedBits(_ManyBits):
         temperature: Positive; towards 0 the draws become hard and their gradient noisy.
         hard: Draw values 0 and 1 that have the relaxed ones' gradient (straight-through).
     """
-
-    has_rsample = True
-    is_relaxed = True
-
-    def __init__(self, logits: Tensor, temperature: float, hard: bool = False):
-        self.temperature, self.hard = temperature, hard
-        super().__init__(logits)
 
     def rsample(self, sample_shape=EMPTY) -> Tensor:
         """(*sample_shape, *batch, D) in [0, 1], or 0 and 1 where `hard`, with the relaxation's gradient."""
@@ -232,9 +229,6 @@ class RelaxedBits(_ManyBits):
     def harden(self, z: Tensor) -> Tensor:
         """The vertex next to each relaxed value, an exact draw of the hard family, with the relaxed value's gradient."""
         return straight_through(positive(z - 0.5), z)
-
-    def _with(self, logits: Tensor) -> "RelaxedBits":
-        return RelaxedBits(logits, self.temperature, self.hard)
 
 
 class EnumeratedOneHot(_OneHots):

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from amortized.errors import InputError
-from amortized.evaluation.chunks import cut, take
+from amortized.evaluation.chunks import cut, joined, take
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.records import Found, Metric, as_metrics, as_text, standard_error
 from amortized.evaluation.surgery import check_samples
@@ -189,7 +189,7 @@ def activity(
     count = sum(len(sums.gain) for sums in found)
     if count < 2:
         raise InputError(f"the {split} split has {count} data, and a variance over them needs two or more; give more.")
-    kl, by_unit = _joined([sums.kl for sums in found], 1), _joined([sums.kl_by_unit for sums in found], 0)
+    kl, by_unit = joined([sums.kl for sums in found], 1), joined([sums.kl_by_unit for sums in found])
     return Activity(
         _variance(torch.cat([sums.mean for sums in found]), torch.cat([sums.noise for sums in found])),
         torch.cat([sums.gain for sums in found]),
@@ -283,8 +283,3 @@ def _by_unit(q: Distribution, values: Tensor) -> Tensor:
 def _variance(means: Tensor, noise: Tensor) -> Tensor:
     """(D,) the variance over N data, of the class that varies most."""
     return (means.var(0) - noise.mean(0)).clamp(min=0.0).amax(-1)
-
-
-def _joined(values: list[Tensor | None], dimension: int) -> Tensor | None:
-    known = [value for value in values if value is not None]
-    return torch.cat(known, dimension) if known and len(known) == len(values) else None

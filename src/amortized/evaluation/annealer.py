@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from amortized.distributions import Transformed
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 from amortized.evaluation.hmc import Path, Point, transition
 from amortized.evaluation.joint import Joint
 from amortized.evaluation.pilot import CHAINS, tuned_steps
@@ -74,7 +74,7 @@ class Plan:
 
     def __post_init__(self):
         for name, value, usable in (("chains", self.chains, 16), ("steps", self.steps, 250), ("leapfrog", self.leapfrog, 2)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not is_count(value):
                 raise InputError(f"{name} of an annealing must be a positive integer; it is {value}; {usable} is usual.")
         for name, value, valid in (
             ("start", self.start, ("prior", "posterior")),

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 from amortized.evaluation.baseline_entries import FLOOR, independent, uniform
 from amortized.evaluation.baseline_gaussians import factor_analysis, gaussian, ppca
 from amortized.evaluation.baseline_mixtures import mixture
@@ -252,7 +252,7 @@ def _names(only: Iterable[str] | None) -> list[str]:
 
 
 def _check_count(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_count(value):
         raise InputError(f"{name} must be a positive integer; it is {value!r}.")
 
 

@@ -6,7 +6,7 @@ make: what fits the cache, or a share of the device's memory. How much a network
 memory runs out, the samples are halved.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -57,6 +57,12 @@ def take(samples: int, at_once: int, add: Callable[[int], None]) -> None:
             at_once = -(-count // 2)
         else:
             done += count
+
+
+def joined(pieces: Sequence[Tensor | None], dimension: int = 0) -> Tensor | None:
+    """What each chunk has of a value, one after the other; None where one of them, or all, have none of it."""
+    known = [piece for piece in pieces if piece is not None]
+    return torch.cat(known, dimension) if known and len(known) == len(pieces) else None
 
 
 def _tells_of_memory(error: RuntimeError) -> bool:

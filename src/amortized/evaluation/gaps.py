@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortized.errors import InputError
+from amortized.errors import InputError, is_count
 from amortized.evaluation.chunks import cut, rows_at_once, take
 from amortized.evaluation.fitted import FAMILIES, Fitted, fit
 from amortized.evaluation.joint import Joint
@@ -280,7 +280,7 @@ def _given(log_px: LogPx | Tensor) -> LogPx:
 
 
 def _check_count(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_count(value):
         raise InputError(f"{name} must be a positive integer; it is {value!r}; 1000 gives a usable result.")
 
 

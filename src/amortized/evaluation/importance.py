@@ -26,7 +26,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from amortized.errors import InputError
+from amortized.errors import InputError, is_count
 from amortized.evaluation.chunks import cut, rows_at_once, take
 from amortized.evaluation.evidence import Evidence
 from amortized.evaluation.pareto import FEWEST, tail_length
@@ -155,7 +155,7 @@ def check_samples(samples: int, target_stderr: float | None = None) -> None:
     Raises:
         InputError: It is none.
     """
-    if not _is_count(samples):
+    if not is_count(samples):
         raise InputError(f"samples must be a positive integer; it is {samples}; 1000 gives a usable estimate.")
     is_number = isinstance(target_stderr, int | float) and not isinstance(target_stderr, bool)
     if target_stderr is not None and not (is_number and 0 < target_stderr < math.inf):
@@ -181,7 +181,7 @@ class _Plan:
                 )
             return cls(samples, None, samples)
         most_samples = MOST_TIMES * samples if most_samples is None else most_samples
-        if not _is_count(most_samples) or most_samples < samples:
+        if not is_count(most_samples) or most_samples < samples:
             raise InputError(f"most_samples must be an integer from samples ({samples}) up; it is {most_samples}.")
         return cls(samples, target_stderr, most_samples)
 
@@ -191,10 +191,6 @@ class _Plan:
             return pilot.drawn
         needed = pilot.variance * pilot.drawn / (AIM * self.target_stderr) ** 2
         return needed.nan_to_num(nan=math.inf).clamp(max=self.most_samples)
-
-
-def _is_count(value: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _draw(model: Model, batch: Batch, plan: _Plan, at_once: int) -> Weights:

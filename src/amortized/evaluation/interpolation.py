@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from amortized.distributions import center, in_support, representative, spherical
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 from amortized.evaluation.chunks import rows_at_once
 from amortized.evaluation.features import FeatureSpace, feature_space
 from amortized.evaluation.records import Found, Metric, as_text, standard_error
@@ -147,7 +147,7 @@ def smoothness(
         InputError: There are fewer than two data or steps, an unknown path, or one that leads where no latent can be.
     """
     for name, value, lowest in (("pairs", pairs, 1), ("steps", steps, 2)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        if not is_count(value, lowest):
             raise InputError(f"{name} must be an integer of at least {lowest}; it is {value!r}.")
     if path is not None and path not in get_args(Path):
         raise InputError(f"unknown path '{path}'; {nearest(path, get_args(Path))}")

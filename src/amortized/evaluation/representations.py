@@ -18,7 +18,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from amortized.distributions import center
 from amortized.errors import InputError
-from amortized.evaluation.chunks import cut
+from amortized.evaluation.chunks import cut, joined
 from amortized.models.model import Model, device_of, evaluating
 from amortized.terms import Batch
 
@@ -61,25 +61,20 @@ def representations(
             q = model.posterior(batch.to(device_of(model)))
             means.append(center(q).flatten(1).cpu().double())
             scales.append(_scale(q))
-            labels.append(batch.labels)
+            labels.append(None if batch.labels is None else batch.labels.cpu())
             if progress is not None:
                 progress(len(batch))
     if not means:
         raise InputError("there are no data to encode; give a split that has some.")
     if len({label is None for label in labels}) > 1:
         raise InputError("some of the data have labels and others have none; give them to all, or to none.")
-    return Representations(torch.cat(means), _joined(labels), _joined(scales))
+    return Representations(torch.cat(means), joined(labels), joined(scales))
 
 
 def _scale(q: Distribution) -> Tensor | None:
     while isinstance(q, Independent):
         q = q.base_dist
     return q.stddev.flatten(1).cpu().double() if isinstance(q, Normal | MultivariateNormal) else None
-
-
-def _joined(parts: list[Tensor | None]) -> Tensor | None:
-    there = [part.cpu() for part in parts if part is not None]
-    return torch.cat(there) if there else None
 
 
 def as_points(z: ArrayLike | Tensor, name: str = "z") -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amortized.errors import InputError
+from amortized.errors import InputError, is_count
 from amortized.evaluation.chunks import rows_at_once
 from amortized.evaluation.features import FeatureSpace, feature_space
 from amortized.evaluation.records import Found, Metric, as_metrics, as_text
@@ -166,7 +166,7 @@ def sample_quality(
         InputError: There are too few data for as many neighbors, or samples are not finite.
     """
     for name, value in (("n", n), ("neighbors", neighbors)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_count(value):
             raise InputError(f"{name} must be a positive integer; it is {value!r}.")
     data = _gathered(real, split)
     if min(n, len(data)) < least(neighbors):

@@ -31,9 +31,9 @@ import torch
 from torch import Tensor
 
 from amortized.distributions import is_point_mass
-from amortized.errors import InputError
+from amortized.errors import InputError, is_count
 from amortized.evaluation.aggregate import Components, Densities, independent_entries
-from amortized.evaluation.chunks import cut
+from amortized.evaluation.chunks import cut, joined
 from amortized.evaluation.records import Found, Metric, as_metrics, as_text, standard_error
 from amortized.models.model import Model, device_of, evaluating
 from amortized.seeds import seed_noise
@@ -173,7 +173,7 @@ def surgery(
             first += len(part.components)
             if progress is not None:
                 progress(len(part.components))
-    information, upper, marginal, correlation, dimension_wise = (_joined(values) for values in zip(*rows, strict=True))
+    information, upper, marginal, correlation, dimension_wise = (joined(values) for values in zip(*rows, strict=True))
     assert information is not None
     assert upper is not None
     assert marginal is not None
@@ -183,7 +183,7 @@ def surgery(
 
 def check_samples(samples: int) -> None:
     """Refuse a number of posterior samples that is no positive integer."""
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+    if not is_count(samples):
         raise InputError(f"samples must be a positive integer; it is {samples!r}; 10 are usual.")
 
 
@@ -234,8 +234,3 @@ class _Drawn:
             dimension_wise = log_product - self.log_p if self.prior_factorizes else None
         parts = information, upper, marginal, correlation, dimension_wise
         return tuple(None if part is None else part.mean(0).cpu() for part in parts)
-
-
-def _joined(values: tuple[Tensor | None, ...]) -> Tensor | None:
-    known = [value for value in values if value is not None]
-    return torch.cat(known) if len(known) == len(values) else None

@@ -19,7 +19,7 @@ from torch.nn.functional import softplus
 
 from amortized import distributions as families
 from amortized.distributions.counts import log_binomial_coefficients
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 from amortized.likelihoods.likelihood import Likelihood
 from amortized.likelihoods.scale import How, Scale, inverse_softplus
 from amortized.likelihoods.solving import solve_increasing
@@ -208,5 +208,5 @@ class Ordinal(Likelihood):
 
 
 def _check_count(name: str, value: int) -> None:
-    if not isinstance(value, int) or value < 2:
+    if not is_count(value, 2):
         raise InputError(f"{name} must be an integer of 2 or more; it is {value!r}; give e.g. {name}=256.")

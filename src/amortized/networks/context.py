@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 
 ENCODINGS = ("one-hot", "embedding")
 
@@ -172,7 +172,7 @@ def _width(field: Categorical | Continuous) -> int:
 
 
 def _check_size(name: str, what: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_count(value):
         raise InputError(f"condition {name!r} needs a positive integer for {what}; it is {value!r}; give e.g. {what}=10.")
 
 

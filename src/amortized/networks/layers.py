@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -54,7 +54,7 @@ class LayerStyle:
             _check_name("norm", self.norm, NORMS)
         if not 0.0 <= self.dropout < 1.0:
             raise InputError(f"dropout is a probability in [0, 1); it is {self.dropout}; give e.g. dropout=0.1.")
-        if not _is_size(self.context_features, least=0):
+        if not is_count(self.context_features, least=0):
             raise InputError(
                 f"context_features must be an integer, 0 or more; it is {self.context_features!r}; 0 is for no context."
             )
@@ -128,7 +128,7 @@ def check_call(network: nn.Module, in_shape: tuple[int, ...], context_features: 
 def check_shape(name: str, shape: int | Sequence[int]) -> tuple[int, ...]:
     """A shape as a tuple of positive integers."""
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not sizes or not all(_is_size(size) for size in sizes):
+    if not sizes or not all(is_count(size) for size in sizes):
         raise InputError(f"{name} must be positive integers; it is {shape!r}; give e.g. {name}=784 or {name}=(28, 28).")
     return sizes
 
@@ -146,15 +146,11 @@ def check_widths(name: str, widths: Sequence[int], *, least: int = 0) -> tuple[i
     if isinstance(widths, int | str) or len(widths) < least:
         raise InputError(f"{name} must be a list of {least} or more layer widths; it is {widths!r}; give e.g. {name}=[300, 300].")
     for position, width in enumerate(widths):
-        if not _is_size(width):
+        if not is_count(width):
             raise InputError(
                 f"network width must be a positive integer; {name}[{position}] is {width!r}; give e.g. {name}=[300, 300]."
             )
     return tuple(widths)
-
-
-def _is_size(value: object, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _check_name(kind: str, name: str, valid: Sequence[str] | dict[str, Callable[[], nn.Module]]) -> None:

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from amortized.errors import InputError
+from amortized.errors import InputError, is_count
 from amortized.networks.layers import check_image_shape
 
 TANH_GAIN = 5 / 3  # Glorot and Bengio 2010, as torch has it
@@ -274,5 +274,5 @@ def _gate(a: Tensor) -> Tensor:
 
 
 def _check(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not is_count(value, least):
         raise InputError(f"{name} must be an integer of {least} or more; it is {value!r}; give e.g. {name}={max(least, 16)}.")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from amortized import distributions as families
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 from amortized.networks import Head
 
 Estimator = Literal["gumbel", "straight-through", "sample", "enumerate"]
@@ -172,7 +172,7 @@ class Bernoulli(_Discrete):
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if not is_count(value, least):
         raise InputError(f"{name} must be an integer of {least} or more; it is {value!r}; give e.g. {name}=10.")
 
 

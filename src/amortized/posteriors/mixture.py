@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from amortized.distributions.mixture import Mixture
-from amortized.errors import InputError
+from amortized.errors import InputError, is_count
 from amortized.networks import Head
 from amortized.networks.layers import check_shape
 from amortized.posteriors.gaussian import MAX_LOG_SCALE, MIN_LOG_SCALE
@@ -44,7 +44,7 @@ class MixtureOfGaussians(nn.Module):
 
     def __init__(self, network: nn.Module, event: int | tuple[int, ...], components: int = 5):
         super().__init__()
-        if isinstance(components, bool) or not isinstance(components, int) or components < 1:
+        if not is_count(components):
             raise InputError(f"components must be a positive integer; it is {components!r}; give e.g. components=5.")
         self.event_shape = torch.Size(check_shape("event", event))
         self.components = self.values_per_sample = components

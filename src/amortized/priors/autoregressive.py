@@ -32,7 +32,7 @@ from torch.func import functional_call
 
 from amortized import distributions as families
 from amortized.distributions.autoregressive import Autoregressive as InSteps
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 from amortized.networks.layers import check_shape, check_widths
 from amortized.networks.masked import masked_mlp
 from amortized.priors.condition import check_condition
@@ -143,7 +143,7 @@ def _scale(log_scale: Tensor, temperature: float) -> Tensor:
 
 def _groups(variables: int, groups: int | None) -> Tensor:
     count = variables if groups is None else groups
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= variables:
+    if not is_count(count) or count > variables:
         raise InputError(
             f"groups must be an integer from 1 to the {variables} variables of z; it is {groups!r}; None is {variables}."
         )

@@ -30,7 +30,7 @@ from torch.distributions import Independent, Normal
 
 from amortized.distributions import Transformed
 from amortized.distributions import transforms as maps
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 from amortized.networks.layers import check_shape, check_widths
 from amortized.networks.masked import calm, forget_constants, load_zuko
 from amortized.priors.condition import check_condition
@@ -78,7 +78,7 @@ class Flow(nn.Module):
         if kind not in KINDS:
             raise InputError(f"unknown kind of flow {kind!r}: {nearest(str(kind), KINDS)}")
         for name, count, least in (("transforms", transforms, 1), ("bins", bins, 2)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            if not is_count(count, least):
                 raise InputError(
                     f"{name} of a flow must be an integer, {least} or more; it is {count!r}; leave it out for the usual."
                 )

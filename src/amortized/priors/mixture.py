@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from amortized.distributions.mixture import Mixture as MixtureOf
-from amortized.errors import InputError
+from amortized.errors import InputError, is_count
 from amortized.networks import Head
 
 # A component that shrinks onto one point must not take the density to infinity, nor one that grows take it to zero.
@@ -38,7 +38,7 @@ class Mixture(nn.Module):
 
     def __init__(self, event: int | tuple[int, ...], components: int = 10, network: nn.Module | None = None):
         super().__init__()
-        if isinstance(components, bool) or not isinstance(components, int) or components < 1:
+        if not is_count(components):
             raise InputError(f"components must be a positive integer; it is {components!r}; give e.g. components=10.")
         self.event_shape = torch.Size((event,) if isinstance(event, int) else event)
         self.components = components

@@ -6,7 +6,7 @@ before: a named recipe, a file, and options. An option is a dotted name (`traini
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 from pydantic_core import PydanticCustomError
 
 from amortized.errors import InputError, nearest
+from amortized.nesting import leaves
 from amortized.recipes.hierarchy import Hierarchy
 from amortized.recipes.likelihoods import Likelihood
 from amortized.recipes.messages import explain, options
@@ -214,18 +215,10 @@ def nested(options: Mapping[str, Any]) -> dict[str, Any]:
 def file_layer(content: Mapping[str, Any]) -> dict[str, Any]:
     """The layer of a file: mappings within mappings, whose keys may be short or dotted names; its values are read already."""
     layer: dict[str, Any] = {}
-    leaves = [(dotted(name), value) for name, value in _leaves(content, "")]
-    for name, value in sorted(leaves, key=lambda leaf: leaf[0].count(".")):
+    full = [(dotted(name), value) for name, value in leaves(content)]
+    for name, value in sorted(full, key=lambda leaf: leaf[0].count(".")):
         layer = merge(layer, _branch(name, value))
     return layer
-
-
-def _leaves(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _branch(name: str, value: Any) -> dict[str, Any]:

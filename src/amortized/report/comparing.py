@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from amortized.errors import InputError
 from amortized.evaluation import Evidence
 from amortized.evaluation.records import in_digits, standard_error
+from amortized.nesting import leaves
 from amortized.report.measuring import Measured, measure
 from amortized.report.page import EVALUATION, render, warnings_of
 from amortized.report.sections import Section, section_of
@@ -121,23 +122,15 @@ def _signed(difference: Any) -> str:
 
 def differences(runs: "Sequence[Run]") -> list[tuple[str, list[str]]]:
     """The options in which recipes differ, with the value of each run."""
-    leaves = [dict(_leaves(run.recipe.model_dump(mode="json"))) for run in runs]
-    names = [name for name in dict.fromkeys(name for each in leaves for name in each) if name not in IGNORED]
-    table = [(name, [_said(each, name) for each in leaves]) for name in names]
+    recipes = [dict(leaves(run.recipe.model_dump(mode="json"))) for run in runs]
+    names = [name for name in dict.fromkeys(name for each in recipes for name in each) if name not in IGNORED]
+    table = [(name, [_said(each, name) for each in recipes]) for name in names]
     return [(name, values) for name, values in table if len(set(values)) > 1]
 
 
-def _said(leaves: Mapping[str, Any], name: str) -> str:
-    value = leaves.get(name, "")
+def _said(recipe: Mapping[str, Any], name: str) -> str:
+    value = recipe.get(name, "")
     return "none" if value is None else str(value)
-
-
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _side_by_side(name: str, views: Sequence[View], measured: Sequence[Measured]) -> tuple[str, list[Section]]:

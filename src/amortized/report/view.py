@@ -211,11 +211,6 @@ class View:
         return z.reshape(PRIOR_DRAWS, -1).cpu().numpy()
 
     @cached_property
-    def prior_moments(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(D,) each: the mean and the standard deviation of the prior, entry by entry, of its draws where unknown."""
-        return self.prior_draws.mean(0), self.prior_draws.std(0)
-
-    @cached_property
     def plane(self) -> Plane:
         """The plane of the map: the latent's own where it has two entries, else that of the principal components of z."""
         z, d = self.z, self.latents

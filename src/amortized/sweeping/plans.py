@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amortized.data import Data
-from amortized.errors import InputError, nearest
+from amortized.errors import InputError, is_count, nearest
 from amortized.fitting import described
 from amortized.folder import Folder, read_json
 from amortized.recipes import Recipe, dotted, load_data, plan
@@ -93,7 +93,7 @@ def _names(over: Mapping[str, Sequence[Any]], options: Mapping[str, Any]) -> lis
 
 
 def _check_evaluation(samples: int, split: str) -> None:
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+    if not is_count(samples):
         raise InputError(f"samples must be a positive integer; it is {samples!r}; 100 are usual.")
     if split not in PARTS:
         raise InputError(f"unknown split '{split}'; {nearest(split, PARTS)}")

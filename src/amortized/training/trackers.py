@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amortized.errors import InputError, nearest
+from amortized.nesting import leaves
 from amortized.training.progress import Silent
 
 if TYPE_CHECKING:
@@ -92,20 +93,9 @@ class Tracking(Silent):
             logger.finalize(status)
 
 
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested values by dotted names; what is neither a number nor text becomes text.
-
-    Example:
-        >>> flattened({"seed": 0, "model": {"prior": {"kind": "vamp"}, "hidden": [8, 8]}})
-        {'seed': 0, 'model.prior.kind': 'vamp', 'model.hidden': '[8, 8]'}
-    """
-    flat: dict[str, bool | int | float | str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value if isinstance(value, bool | int | float | str) else str(value)
-    return flat
+def flattened(recipe: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """The values of a recipe by dotted names; what is neither a number nor text becomes text."""
+    return {name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in leaves(recipe)}
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
