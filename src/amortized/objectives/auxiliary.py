@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from amortized.errors import InputError
-from amortized.objectives.schedules import is_count, is_finite
+from amortized.objectives.schedules import is_finite, is_whole
 from amortized.terms import Terms
 
 
@@ -61,7 +61,7 @@ def scorer(entries: int, hidden: Sequence[int], activation: nn.Module) -> nn.Seq
         InputError: A size is no positive integer.
     """
     for size in (entries, *hidden):
-        if not is_count(size, least=1):
+        if not is_whole(size, least=1):
             raise InputError(f"a layer of an auxiliary network takes 1 entry or more; it is given {size!r}; give e.g. 50.")
     layers = [layer for sizes in pairwise((entries, *hidden)) for layer in (nn.Linear(*sizes), activation)]
     return nn.Sequential(*layers, nn.Linear((entries, *hidden)[-1], 1))

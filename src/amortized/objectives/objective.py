@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amortized.errors import InputError
 from amortized.objectives.auxiliary import Auxiliary
-from amortized.objectives.schedules import Schedule, is_count, is_number
+from amortized.objectives.schedules import Schedule, is_number, is_whole
 from amortized.terms import Terms
 
 
@@ -139,7 +139,7 @@ class Objective:
         declared, least = self._declared("gradient", "total"), self._declared("least", 1)
         if self.samples is None:
             object.__setattr__(self, "samples", self._declared("samples", 1))
-        if not is_count(self.samples, least=1):
+        if not is_whole(self.samples, least=1):
             raise InputError(f"objective.samples must be a positive integer; it is {self.samples}; {least} or more will do.")
         if self.samples < least:
             raise InputError(f"objective '{self.name}' compares {least} posterior samples or more; samples is {self.samples}.")

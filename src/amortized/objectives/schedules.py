@@ -36,7 +36,7 @@ class Schedule(ABC):
     steps: int
 
     def __post_init__(self):
-        if not is_count(self.steps):
+        if not is_whole(self.steps):
             raise InputError(f"a schedule's steps must be an integer of 0 or more; it is {self.steps!r}; 0 means no warm-up.")
         for name in ("start", "end"):
             if not is_finite(getattr(self, name)):
@@ -131,7 +131,7 @@ class Cyclical(Schedule):
 
     def __post_init__(self):
         super().__post_init__()
-        if not is_count(self.cycles, least=1) or not (is_finite(self.ratio) and 0 < self.ratio <= 1):
+        if not is_whole(self.cycles, least=1) or not (is_finite(self.ratio) and 0 < self.ratio <= 1):
             raise InputError(
                 f"a cyclical schedule has cycles, 1 or more, and a ratio above 0 and up to 1; they are {self.cycles} and"
                 f" {self.ratio}; 4 and 0.5 are usual."
@@ -153,6 +153,6 @@ def is_finite(value: object) -> bool:
     return is_number(value) and not math.isinf(value)  # pyright: ignore[reportArgumentType] a number
 
 
-def is_count(value: object, least: int = 0) -> bool:
-    """Whether a value is an integer, `least` or more."""
+def is_whole(value: object, least: int = 0) -> bool:
+    """Whether a value is an integer of any kind, `least` or more; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least

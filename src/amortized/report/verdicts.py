@@ -106,7 +106,7 @@ def loose(metrics: Numbers) -> Iterator[Verdict]:
         yield Verdict(
             "The bound is loose",
             f"The ELBO lies {gap:.1f} nats or more below log p(x), beside a rate of {rate:.1f}: q(z|x) is not the posterior.",
-            "Take a richer posterior (of reals iaf, full-gaussian) or a larger encoder; after --objective iwae it is usual.",
+            "Take a richer posterior (of real z, iaf or full-gaussian) or a larger encoder; after --objective iwae it is usual.",
         )
 
 
