@@ -61,14 +61,15 @@ def test_units_are_counted_by_the_variance_of_their_means():
 
 
 def test_where_the_mean_is_not_known_the_noise_of_its_estimate_is_not_counted_as_activity():
-    """Two draws of standard deviation 0.5 alone would make the variance of their mean 0.125, and every unit active."""
-    gain = [0.0, 0.4]
-    found = activity(by_hand(gain, scale=0.5, knows_mean=False), [data(4000)], samples=2)
-    expected = torch.tensor([0.0, 0.16], dtype=double)
-    error = math.sqrt(2 / 4000) * (expected + 0.25)  # of a variance, and of the noise that is subtracted
+    """100 draws of standard deviation 1 alone would make the variance of their mean 0.01, and half of the units active."""
+    gain = [0.0, 0.0, 0.0, 0.4]
+    found = activity(by_hand(gain, scale=1.0, knows_mean=False), [data(400)], samples=1)
+    expected = (torch.tensor(gain, dtype=double) * data(400)).var(0)
+    error = math.sqrt(2 / 400) * (expected + 0.01)  # of a variance, and of the noise that is subtracted
     assert ((found.variance - expected).abs() < 4.5 * error).all()
-    with pytest.raises(InputError, match="has no mean of its own.*samples=10"):
-        activity(by_hand(gain, knows_mean=False), [data()], samples=1)
+    for seed in range(10):
+        few = activity(by_hand(gain, scale=1.0, knows_mean=False), data(64, seed).split(20), samples=3, seed=seed)
+        assert few.active.tolist() == [False, False, False, True]
 
 
 def test_a_rate_is_known_by_unit_and_is_that_of_the_closed_form():
