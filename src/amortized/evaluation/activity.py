@@ -168,8 +168,8 @@ def activity(
     Args:
         model: The model; it is put into evaluation mode, and back, as are torch's generators.
         batches: The N data, two or more.
-        samples: Posterior samples per datum. The mean of a posterior without one of its own, such as a flow or a chain, is that of
-            100 draws or of as many as these; they are not decoded.
+        samples: Posterior samples per datum. The mean of a posterior without one of its own (a flow, a chain) is that of 100
+            draws or of as many as these; they are not decoded.
         seed: Of the samples.
         split: The name of the data, for the record.
         progress: Called with the number of data done, after each chunk.
