@@ -87,6 +87,24 @@ def test_its_center_is_that_of_each_group_given_the_center_of_the_one_before(bac
         _ = chain.mean
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_groups_drawn_after_the_one_that_moves_give_way_to_their_centers(backward):
+    chain, z = make(backward=backward), torch.randn(B, 6, dtype=torch.float64)
+    second, third = z[:, [0, 1]] @ torch.tensor([[1.0, 0, 1], [0, 1, 1]], dtype=torch.float64), z[:, 2:5].sum(1)
+
+    def vector(row, number):
+        return flat(chain, z[:, :2], row.unsqueeze(-2), number)
+
+    given = vector(z[:, 2:5], z[:, 5])
+    wanted = {0: vector(second, second.sum(1)), 1: vector(z[:, 2:5], third), 2: given}
+    place = flat(chain, torch.zeros(2), torch.ones(1, 3), torch.tensor(2.0)).tolist()  # the group of each entry
+    for entry, group in enumerate(place):
+        torch.testing.assert_close(chain.follow(given, entry), wanted[int(group)])
+    each = torch.tensor([0, 1, 4, 5])
+    expected = torch.stack([wanted[int(place[entry])][row] for row, entry in enumerate(each.tolist())])
+    torch.testing.assert_close(chain.follow(given, each), expected)
+
+
 def test_one_point_is_scored_under_every_distribution_of_the_batch():
     chain, z = make(), torch.randn(6, dtype=torch.float64)
     torch.testing.assert_close(chain.log_prob(z), chain.log_prob(z.expand(B, 6)))

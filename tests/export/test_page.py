@@ -65,6 +65,28 @@ def test_a_slider_moves_the_picture(opened, run, file):
     assert np.allclose(after["x"], wanted, atol=1e-4 * max(wanted))
 
 
+@pytest.mark.parametrize("kind", ["bottom-up", "top-down"])
+def test_entries_that_the_prior_draws_later_follow_the_one_that_moves(opened, tmp_path, kind):
+    options = {"latent_dim": 2, "hierarchy": {"kind": kind, "latent_dims": [1]}, "context": "group", "epochs": 1, "quiet": True}
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc")).assign(group=["l", "r"] * 30)
+    run = am.fit(table, **options)
+    assert run.export("html", tmp_path / "page.html").left_out == {}
+    page, explorer = show(opened, tmp_path / "page.html"), Explorer(run)
+    z = [0.3, -0.2, 1.5]
+    for entry, group in ((0, "l"), (2, "r")):
+        got = page.evaluate("(given) => Local.decode(...given)", [[z], {"group": group}, {"follow": entry}])
+        wanted = explorer.decode([z], {"group": group}, follow=entry)
+        assert np.allclose(got["z"], wanted["z"], rtol=1e-5, atol=1e-5)
+        assert np.allclose(got["x"], wanted["x"], rtol=1e-4, atol=1e-4)
+        assert (got["z"][0][:2] == pytest.approx(z[:2])) == (entry == 0)
+    page.locator("#inactive").evaluate("(button) => App.state.description.latent.active && button.click()")
+    page.evaluate("() => { const top = document.getElementById('z2'); top.value = 2.5; top.dispatchEvent(new Event('input')); }")
+    until(page, "App.state.shown.z[2] === 2.5 && JSON.stringify(App.state.shown.z) === JSON.stringify(App.state.z)")
+    shown = page.evaluate("({...App.state.shown, context: App.parts.conditions.context})")
+    assert np.allclose(explorer.decode([shown["z"]], shown["context"], follow=2)["z"], shown["z"], atol=1e-5)
+    assert opened.complaints == []
+
+
 def test_data_are_encoded_as_python_encodes_them(opened, run, file):
     page, explorer = show(opened, file), Explorer(View(run, most=1000))
     for n in (0, 7):

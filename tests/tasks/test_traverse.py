@@ -58,6 +58,21 @@ def test_without_a_kl_by_entry_they_come_by_the_variance_of_the_posterior_means_
     np.testing.assert_allclose(ranking.carried, spread.sort(descending=True).values, rtol=1e-12)
 
 
+def test_what_a_condition_says_of_the_latent_is_not_counted_as_carried(x):
+    """The posterior's means less the prior's at each datum's condition, in units of the prior's mean variance."""
+    context = Context({"dose": Continuous(0.0, 1.0)})
+    prior = priors.Gaussian(LATENT, network=MLP(1, []))
+    posterior = posteriors.FullGaussian(MLP(DIMENSION, [], context_features=1), LATENT)
+    model = linear_model(prior, posterior, context=context, condition=("prior", "posterior", "likelihood"))
+    batch = Batch(x, context={"dose": torch.linspace(-3, 3, 7).double()})
+    p = model.prior(batch.context)
+    carried = (model.posterior(batch).mean - p.mean).detach().var(0, correction=0) / p.variance.detach().mean(0)
+    for pieces in ([batch], [batch.rows(slice(3)), batch.rows(slice(3, 7))]):
+        ranking = rank_dimensions(model, pieces)
+        assert ranking.measure == "variance"
+        np.testing.assert_allclose(ranking.carried, carried.sort(descending=True).values, rtol=1e-12)
+
+
 def test_a_point_mass_has_no_kl_to_be_ranked_by(x):
     model = linear_model(posterior=posteriors.Delta(MLP(DIMENSION, []), LATENT))
     assert rank_dimensions(model, x).measure == "variance"

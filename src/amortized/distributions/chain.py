@@ -84,13 +84,20 @@ class Chain(Distribution):
             log_prob = log_prob + link(before).log_prob(group)
         return log_prob
 
-    def follow(self, value: Tensor, entry: int) -> Tensor:
-        """The vectors `value` (*lead, D) in which all groups drawn after that of `entry` give way to their centers given it."""
-        groups = split_groups(value, self._in_vector)
+    def follow(self, value: Tensor, entry: int | Tensor) -> Tensor:
+        """The vectors `value` (*lead, D) in which all groups drawn after that of `entry` give way to their centers given it.
+
+        `entry` is one for all vectors, or (*lead) integers. There is no choice by its value, so that a graph can hold this.
+        """
         ends = torch.tensor([shape.numel() for shape in self._in_vector]).cumsum(0)
-        kept = int((ends <= entry).sum())
-        kept = len(groups) - kept if self.backward else kept + 1
-        return self._ancestral(groups[:: -1 if self.backward else 1][:kept], center)
+        place = (ends <= torch.as_tensor(entry)[..., None]).sum(-1)
+        kept = len(ends) - 1 - place if self.backward else place
+        first, *others = split_groups(value, self._in_vector)[:: -1 if self.backward else 1]
+        groups = [first]
+        for number, (link, group) in enumerate(zip(self.links, others, strict=True), start=1):
+            is_kept = (number <= kept).reshape(kept.shape + (1,) * (group.ndim - kept.ndim))
+            groups.append(torch.where(is_kept, group, center(link(groups[-1]))))
+        return join_groups(groups[:: -1 if self.backward else 1], self._in_vector)
 
     @property
     def _in_vector(self) -> tuple[torch.Size, ...]:

@@ -8,13 +8,22 @@ import torch
 from numpy.typing import NDArray
 from torch.distributions import Distribution, Independent, Normal
 
+from amortized.distributions import Chain
 from amortized.errors import InputError
 from amortized.explore import Explorer
 from amortized.explore.held import Held, drawn
 from amortized.explore.scoring import ellipse
 from amortized.export.graphs import onnx_of
-from amortized.export.parts import Part, decoder_of, encoder_of, input_name
-from amortized.export.taking import UNSEEN_BY_DECODER, UNSEEN_BY_ENCODER, describe, latents_of, plain, rows_of
+from amortized.export.parts import Part, decoder_of, encoder_of, follower_of, input_name
+from amortized.export.taking import (
+    UNSEEN_BY_DECODER,
+    UNSEEN_BY_ENCODER,
+    UNSEEN_BY_FOLLOWER,
+    describe,
+    latents_of,
+    plain,
+    rows_of,
+)
 from amortized.models.model import evaluating
 from amortized.report.view import Plane, View
 
@@ -46,7 +55,7 @@ def carried_by(run: "Run") -> tuple[dict[str, Any], dict[str, float], dict[str, 
         is_normal = _is_normal(prior) and not is_conditioned
         arrays = {} if is_normal or is_conditioned else {"prior": drawn(prior, PRIOR_DRAWS).flatten(1).float().cpu().numpy()}
     can = {"decode": True, "encode": encoder is not None, "score": False, "sample": not is_conditioned, "temperature": is_normal}
-    description = _description(view, can)
+    description = _description(view, can, follows="follower" in graphs)
     if held.missing is None:
         arrays |= _data(view, description["plane"])
     outputs = () if encoder is None else encoder.outputs
@@ -73,24 +82,36 @@ def packed(values: NDArray[Any]) -> dict[str, Any]:
 
 
 def _graphs(run: "Run", view: View) -> tuple[dict[str, str], dict[str, float], dict[str, str], Part | None]:
-    """The model's graphs in base64, their differences from torch, why the encoder is not among them, and the encoder."""
-    batch, differences, left_out = rows_of(view).to(torch.device("cpu"), torch.float32), {}, {}
-    encoding, decoding = (plain(run.model, without=parts).float() for parts in (UNSEEN_BY_ENCODER, UNSEEN_BY_DECODER))
+    """The model's graphs in base64, their differences from torch, why one is not among them, and the encoder."""
+    batch = rows_of(view).to(torch.device("cpu"), torch.float32)
+    unseen = (UNSEEN_BY_ENCODER, UNSEEN_BY_DECODER, UNSEEN_BY_FOLLOWER)
+    encoding, decoding, following = (plain(run.model, without=parts).float() for parts in unseen)
+    graphs: dict[str, str] = {}
+    differences: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    encoder = None
+
+    def add(part: Part) -> Part:
+        content, differences[part.name] = onnx_of(part, describe(run, part))
+        graphs[part.name] = base64.b64encode(content).decode()
+        return part
+
     with evaluating(run.model, view.seed, "export"), torch.no_grad():
-        z = latents_of(plain(run.model).float(), batch.context)
-        decoder = decoder_of(decoding, z, batch.context, bare=True)
-        content, differences["decoder"] = onnx_of(decoder, describe(run, decoder))
-        graphs = {"decoder": base64.b64encode(content).decode()}
+        z = latents_of(following, batch.context)
+        add(decoder_of(decoding, z, batch.context, bare=True))
         try:
-            encoder = encoder_of(encoding, batch)
-            content, differences["encoder"] = onnx_of(encoder, describe(run, encoder))
+            encoder = add(encoder_of(encoding, batch))
         except InputError as error:
             left_out["encoder"] = str(error)
-            return graphs, differences, left_out, None
-    return graphs | {"encoder": base64.b64encode(content).decode()}, differences, left_out, encoder
+        if isinstance(following.prior(batch.context), Chain):
+            try:
+                add(follower_of(following, z, batch.context))
+            except InputError as error:
+                left_out["follower"] = str(error)
+    return graphs, differences, left_out, encoder
 
 
-def _description(view: View, can: dict[str, bool]) -> dict[str, Any]:
+def _description(view: View, can: dict[str, bool], *, follows: bool) -> dict[str, Any]:
     """The explorer's, without what belongs to this machine and what a page cannot do by itself."""
     found = Explorer(view).description()
     here = found["data"] is not None
@@ -98,7 +119,7 @@ def _description(view: View, can: dict[str, bool]) -> dict[str, Any]:
         "name": "model" if view.run.path is None else view.run.path.name,
         "missing": None if here else "this page carries none.",
         "can": can | {"datum": here},
-        "latent": found["latent"] | {"follows": False},
+        "latent": found["latent"] | {"follows": follows},
     }
     return found | own
 

@@ -4,6 +4,7 @@ A distribution cannot be the output of a graph, so each part returns the tensors
 
     encoder   x, conditions            ->  the center of q(z | x), its scale, parameters, and a value that z can have
     decoder   z, conditions            ->  x, the center of p(x | z), and its parameters
+    follower  z, entry, conditions     ->  z followed: the groups that the prior draws after that of the entry at their centers
 
 Everything between the data in their own units and these is inside: what the encoder sees of the data (standardization, codes,
 holes, which are NaN in x), and the encoding of the conditions. Which tensors there are is found out by calling the part once.
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from amortized.distributions import Transformed, in_support
+from amortized.distributions import Chain, Transformed, in_support
 from amortized.errors import InputError
 from amortized.models.model import Model
 from amortized.terms import Batch
@@ -33,7 +34,7 @@ class Part:
     """A part of a model as a function of tensors.
 
     Attributes:
-        name: "encoder" or "decoder".
+        name: "encoder", "decoder" or "follower".
         module: Its function: tensors in the order of `inputs` to a tuple of tensors in that of `outputs`.
         inputs: Rows of each input, by name, real enough to trace the function with and to check it on.
         outputs: The names of what it returns.
@@ -87,6 +88,26 @@ class Encoder(nn.Module):
         given = dict(zip(self.conditions, others, strict=False))
         q = self.model.posterior(Batch(torch.where(observed, x, torch.zeros_like(x)), context=given, observed=observed))
         return tuple(pushed(q, others[-1]) if name == "draw" else _statistic(q, name) for name in self.outputs)
+
+
+class Follower(nn.Module):
+    """z of several groups, an entry that was moved, and conditions to the z that comes of it.
+
+    Args:
+        model: The model, whose prior is a `Chain`.
+        conditions: The names of its conditions, in the order in which they come.
+    """
+
+    def __init__(self, model: Model, conditions: tuple[str, ...]):
+        super().__init__()
+        self.model, self.conditions = model, conditions
+
+    def forward(self, z: Tensor, *others: Tensor) -> tuple[Tensor]:
+        """Map latents (B, D), an entry (B,) of each, and conditions of B rows to latents (B, D)."""
+        entry, *conditions = others
+        p = self.model.prior(dict(zip(self.conditions, conditions, strict=True)))
+        assert isinstance(p, Chain)
+        return (p.follow(z, entry),)
 
 
 def encoder_of(model: Model, batch: Batch) -> Part:
@@ -144,6 +165,18 @@ def decoder_of(model: Model, z: Tensor, context: Mapping[str, Tensor], *, bare: 
     return Part("decoder", module, {"z": z, **_named(context)}, ("x", *known))
 
 
+def follower_of(model: Model, z: Tensor, context: Mapping[str, Tensor]) -> Part:
+    """What follows of an entry of a latent that is moved, as a function of tensors.
+
+    Args:
+        model: The model, in evaluation mode, whose prior is a `Chain`.
+        z: (B, D) latents.
+        context: Conditions of B rows.
+    """
+    entry = torch.arange(len(z)) % z.shape[-1]
+    return Part("follower", Follower(model, tuple(context)), {"z": z, "entry": entry, **_named(context)}, ("followed",))
+
+
 def pushed(q: Distribution, noise: Tensor) -> Tensor:
     """The draw of a flow that standard normal noise (B, *event) becomes; noise of 0 becomes its center."""
     flow = _bare(q)
@@ -155,7 +188,7 @@ def pushed(q: Distribution, noise: Tensor) -> Tensor:
 
 def input_name(condition: str) -> str:
     """What the input of a condition is called: as the condition, where no other input is."""
-    return f"condition_{condition}" if condition in ("x", "z", "noise") else condition
+    return f"condition_{condition}" if condition in ("x", "z", "entry", "noise") else condition
 
 
 def _named(context: Mapping[str, Tensor]) -> dict[str, Tensor]:

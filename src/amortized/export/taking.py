@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from amortized.runs import Run
 
 UNSEEN_BY_ENCODER = ("likelihood",)
+UNSEEN_BY_FOLLOWER = ("likelihood",)
 UNSEEN_BY_DECODER = ("posterior", "prior", "links")
 
 
@@ -82,6 +83,7 @@ def describe(run: "Run", part: Part) -> dict[str, Any]:
     about = {
         "encoder": "q(z | x): data in the units that the model scores, NaN where missing, to the latent's center and scale.",
         "decoder": "E[x | z]: latents to data in their own units.",
+        "follower": "Latents of several groups of which an entry was moved to those in which later groups are at their centers.",
     }[part.name]
     return {
         "library": "amortized",

@@ -4,7 +4,7 @@ r"""What each latent dimension does: E[x | z] while one entry of z goes through 
 
 as in the figures of Higgins et al. 2017 (beta-VAE). The others stay at the latent of a datum, or at the prior's center.
 Dimensions are ranked by what they carry: the mean over data of KL( q(z_j|x) || p(z_j) ), or, where the KL is no sum over the
-entries, the variance over data of E_q[z_j | x] in units of s_j^2.
+entries, the variance over data of E_q[z_j | x] - m_j in units of s_j^2 (in the mean over data, where conditions move the prior).
 
 With several groups of latents, those that the prior draws after the group that is moved follow it, each at its center given the
 one before: so the top of a hierarchy is seen to act on what is below it.
@@ -29,8 +29,9 @@ from amortized.tasks.running import chunks
 from amortized.terms import Batch, Latent, Terms
 
 Start = Literal["data", "prior"]
-PRIOR_DRAWS = 10_000
-"""Draws from which the moments of a prior are taken where they are not known."""
+PRIOR_DRAWS, LEAST_DRAWS = 10_000, 500
+"""Draws from which the moments of a prior are taken where they are not known; of one that conditions move, these in all, but no
+fewer than so many for each datum."""
 
 LISTED = 20
 """Dimensions that are shown in a table."""
@@ -97,19 +98,23 @@ def rank_dimensions(model: Model, batches: Batch | Tensor | Iterable[Batch | Ten
     Raises:
         InputError: There are no data.
     """
-    kls, means = [], []
+    kls, means, variances = [], [], []
+    moments = None
     with evaluating(model, seed, "rank"):
         for batch in chunks(batches, model):
             kl = _kl_by_entry(model.terms(batch))
             if kl is None:
-                means.append(center(model.posterior(batch)).flatten(1))
+                code, p = center(model.posterior(batch)).flatten(1), model.prior(batch.context)
+                if moments is None or p.batch_shape:  # one that no condition moves is the same for all
+                    moments = [moment.reshape(-1, code.shape[1]) for moment in _moments(p)]
+                means.append(code - moments[0])
+                variances.append(moments[1].square().expand_as(code))
             else:
                 kls.append(kl)
         if not kls and not means:
             raise InputError("there are no data to rank the latent dimensions by; give a split that has some.")
         if means:
-            spread = _moments(model.prior())[1].flatten()
-            values = torch.cat(means).var(0, correction=0) / spread.square()
+            values = torch.cat(means).var(0, correction=0) / torch.cat(variances).mean(0)
         else:
             values = torch.cat(kls).mean(0)
     order = values.argsort(descending=True, stable=True)
@@ -196,7 +201,7 @@ def _moments(p: Distribution) -> tuple[Tensor, Tensor]:
     try:
         mean, spread = p.mean, p.stddev
     except (NotImplementedError, AttributeError):
-        drawn = p.sample(torch.Size([PRIOR_DRAWS]))
+        drawn = p.sample(torch.Size([max(LEAST_DRAWS, PRIOR_DRAWS // p.batch_shape.numel())]))
         return drawn.mean(0), drawn.std(0)
     return mean, spread
 

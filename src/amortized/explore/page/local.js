@@ -125,6 +125,15 @@ const Local = (() => {
     return split(x.data, z.length);
   }
 
+  // follow: the entry that was moved, of a latent of several groups: those that the prior draws after its group follow it.
+  async function decode(z, given, {follow} = {}) {
+    if (follow === undefined) return {x: await decoded(z, given)};
+    const entry = (ort) => new ort.Tensor("int64", new BigInt64Array(z.length).fill(BigInt(follow)), [z.length]);
+    const feed = (ort) => ({z: latents(ort, z), entry: entry(ort), ...context(ort, given, z.length)});
+    const followed = split((await compute("follower", feed)).followed.data, z.length);
+    return {x: await decoded(followed, given), z: followed};
+  }
+
   function place(z) {
     const {origin, axes} = description.plane;
     return axes.map((axis) => axis.reduce((sum, part, i) => sum + part * (z[i] - origin[i]), 0));
@@ -231,7 +240,7 @@ const Local = (() => {
 
   return {
     description: async () => description,
-    decode: async (z, given) => ({x: await decoded(z, given)}),
+    decode,
     encode,
     datum,
     sample,
