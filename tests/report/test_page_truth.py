@@ -14,6 +14,7 @@ from amortized.report import (
     interpolation_figure,
     learning_figure,
     marginals_figure,
+    measuring,
     neighbors_figure,
     page,
     sections,
@@ -47,6 +48,16 @@ def test_what_was_slow_at_another_time_is_tried_again(tmp_path):
     file.write_text(json.dumps(record))
     measure(View(run), 20.0)
     assert {"surgery", "calibration"} <= set(json.loads(file.read_text())["steps"])
+
+
+@pytest.mark.parametrize(("cost", "wanted"), [(1e-3, ["surgery"]), (1.0, [])])
+def test_of_a_slow_decoder_what_would_not_fit_is_not_begun(tmp_path, monkeypatch, cost, wanted):
+    """At a millisecond a row, 100 samples of 64 data would take 6.4 s, and gaps more than a minute."""
+    asked = []
+    monkeypatch.setattr(measuring, "_cost", lambda view: cost)
+    monkeypatch.setattr(measuring, "_evaluate", lambda view, names, seconds: asked.extend(names) or {})
+    measure(View(fitted(tmp_path)), 2.5)
+    assert asked == wanted
 
 
 def test_over_fitting_is_looked_for_only_where_there_are_validation_data():

@@ -20,8 +20,11 @@ WANTED = ("evidence", "surgery", "baselines", "gaps", "calibration", "sample-qua
 DEAREST = "gaps"
 """The analysis that takes as long as all the others, and has as much time for itself."""
 
-TRIED = 50
-"""Data, and samples of each, by which it is seen what a row costs."""
+TRIED = ((8, 16), (50, 50))
+"""Data, and samples of each, by which it is seen what a row costs; the second where the first are too quick to tell."""
+
+TELLING = 0.03
+"""Seconds that tell."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def measure(view: View, seconds: float) -> Measured:
         except InputError as error:
             refused[name] = str(error)
     wanted = [name for name in WANTED if name in steps and name not in view.kept]
-    if wanted and "evidence" in view.kept:
+    if wanted:
         cost = _cost(view)
         wanted = [name for name in wanted if cost * steps[name].sizes[0].work < seconds]
     for names in ([name for name in wanted if name != DEAREST], [name for name in wanted if name == DEAREST]):
@@ -91,11 +94,17 @@ def _neighbors(view: View) -> Neighbors | None:
 
 def _cost(view: View) -> float:
     """Seconds of a decoder's row, now: what evaluations took at other times, or elsewhere, says little of it."""
-    rows = view.batch.rows(slice(TRIED))
-    view.material.evidence_of([rows], 2, None)  # what is loaded at first use is no cost of a row
-    began = time.monotonic()
-    view.material.evidence_of([rows], TRIED, None)
-    return (time.monotonic() - began) / (len(rows) * TRIED)
+    cost = 0.0
+    for data, samples in TRIED:
+        rows = view.batch.rows(slice(data))
+        view.material.evidence_of([rows], 2, None)  # what is loaded at first use is no cost of a row
+        began = time.monotonic()
+        view.material.evidence_of([rows], samples, None)
+        took = time.monotonic() - began
+        cost = took / (len(rows) * samples)
+        if took > TELLING:
+            break
+    return cost
 
 
 def _evaluate(view: View, wanted: Sequence[str], seconds: float) -> dict[str, str]:

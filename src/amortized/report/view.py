@@ -112,7 +112,7 @@ class View:
     @cached_property
     def material(self) -> Material:
         """What an evaluation is made of."""
-        return Material(self.run, None, self.split, read(self.run, None, self.split), samples=SAMPLES, seed=self.seed)
+        return Material(self.run, None, self.split, read(self.run, None, self.split), seed=self.seed)
 
     @cached_property
     def count(self) -> int:

@@ -53,7 +53,7 @@ class Material:
         split: str,
         reading: Reading,
         *,
-        samples: int,
+        samples: int = 1000,
         target_stderr: float | None = None,
         seed: int = 0,
         precision: str = "32",
