@@ -30,8 +30,12 @@ def curve(axes: "Axes", draws: NDArray[Any], color: str, label: str, *, filled: 
         axes.plot(grid, density(grid), color=color, label=label)
 
 
-def contours(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = False) -> None:
-    """Draw the contours that hold 50% and 95% of draws (M, 2) that have a density: lines, or areas."""
+def contours(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = False) -> NDArray[np.float64]:
+    """Draw the contours that hold 50% and 95% of draws (M, 2) that have a density: lines, or areas.
+
+    Returns:
+        (2, 2) the lower left and the upper right corner of what holds 95%.
+    """
     draws = _finite(draws)
     density = _density(draws.T)
     reach = 3 * draws.std(0) / len(draws) ** (1 / 6)
@@ -43,16 +47,23 @@ def contours(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = Fa
         axes.contourf(first, second, heights, levels=[levels[-1], np.inf], colors=[color], alpha=0.22)
     else:
         axes.contour(first, second, heights, levels=levels, colors=[color], linewidths=1.3)
+    inside = heights >= levels[0]
+    return np.stack([ends[np.flatnonzero(held)[[0, -1]]] for ends, held in ((first, inside.any(0)), (second, inside.any(1)))], 1)
 
 
-def spots(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = False) -> None:
-    """Draw draws (M, 2) as circles, or disks, whose area is the share of the draws that lie there."""
+def spots(axes: "Axes", draws: NDArray[Any], color: str, *, filled: bool = False) -> NDArray[np.float64]:
+    """Draw draws (M, 2) as circles, or disks, whose area is the share of the draws that lie there.
+
+    Returns:
+        (n, 2) their places.
+    """
     places, counts = np.unique(_finite(draws).round(5), axis=0, return_counts=True)
     areas = 8 + 900 * counts / counts.sum()
     face = color if filled else "none"
     axes.scatter(
         *places.T, s=areas, facecolor=face, edgecolor=color, alpha=0.5 if filled else 0.8, linewidth=0.8, rasterized=True
     )
+    return places
 
 
 def has_density(draws: NDArray[Any]) -> bool:

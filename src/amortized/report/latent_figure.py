@@ -80,19 +80,18 @@ def _plane(mpl: Any, view: View, coloring: Coloring | None) -> "Figure":
     centers, prior, drawn = (plane.project(z) for z in (view.z, view.prior_draws, posterior_draws(view)))
     figure = mpl.figure.Figure(figsize=(7.4 + 1.2 * _columns(coloring), 3.7), layout="constrained")
     first, second = figure.subplots(1, 2, sharex=True, sharey=True)
-    _limit(first, np.concatenate((centers, prior, drawn)))
-    _scatter(first, centers, prior, coloring)
-    if plane.kind == "latent" and view.spread is not None and (view.spread > 0).all():
-        _ellipses(first, centers, view.spread)
-    first.set_title(f"encoded data, {len(centers):,} centers of q(z|x)")
     if has_density(prior) and has_density(drawn):
         second.set_title("aggregate posterior (lines) against prior (grey):\nwhat holds 50% and 95% of the draws")
         draw = contours
     else:
         second.set_title("aggregate posterior (blue) against prior (grey):\ndraws, the larger the more lie there")
         draw = spots
-    draw(second, prior, "0.5", filled=True)
-    draw(second, drawn, PALETTE[0])
+    outlines = draw(second, prior, "0.5", filled=True), draw(second, drawn, PALETTE[0])
+    _limit(first, np.concatenate((centers, prior, drawn)), np.concatenate(outlines))
+    _scatter(first, centers, prior, coloring)
+    if plane.kind == "latent" and view.spread is not None and (view.spread > 0).all():
+        _ellipses(first, centers, view.spread)
+    first.set_title(f"encoded data, {len(centers):,} centers of q(z|x)")
     names = ["z0", "z1"] if plane.kind == "latent" else _shares(view)
     for axes in (first, second):
         axes.set(xlabel=names[0], ylabel=names[1], aspect="equal")
@@ -176,9 +175,12 @@ def _shares(view: View) -> list[str]:
     return [f"principal component {number} ({share:.0%} of variance)" for number, share in enumerate(held, 1)]
 
 
-def _limit(axes: "Axes", places: NDArray[Any]) -> None:
+def _limit(axes: "Axes", places: NDArray[Any], outlines: NDArray[Any] | None = None) -> None:
+    """Axes as wide as high, that hold nearly all of the places (n, 2) and all of the outlines (m, 2)."""
     places = places[np.isfinite(places).all(1)]
     low, high = (np.quantile(places, share, axis=0) for share in (1 - REACH, REACH))
+    if outlines is not None:
+        low, high = np.minimum(low, outlines.min(0)), np.maximum(high, outlines.max(0))
     middle, reach = (low + high) / 2, 0.57 * float((high - low).max()) + 1e-6
     axes.set_xlim(middle[0] - reach, middle[0] + reach)
     axes.set_ylim(middle[1] - reach, middle[1] + reach)
