@@ -34,6 +34,21 @@ def test_the_curves_are_the_columns_of_the_history(run):
             np.testing.assert_array_equal(lines(axes)[label], [row[f"{split}_{name}_nats"] for row in run.history])
 
 
+def test_several_runs_have_a_color_each_in_the_same_axes(run):
+    other = replace(run, history=rows(1.0, 1.0, train_elbo_nats=[-3.0, -2.0], valid_elbo_nats=[-4.0, -3.0]))
+    figure = learning_figure([run, other], names=["one", "other"])
+    assert labels(figure) == ["one", "other", "train", "validation"]
+    drawn = figure.axes[0].get_lines()
+    assert [line.get_linestyle() for line in drawn] == ["-", "--", "-", "--"]
+    colors = [line.get_color() for line in drawn]
+    assert colors[0] == colors[1] != colors[2] == colors[3]
+    np.testing.assert_array_equal(drawn[3].get_ydata(), [-4.0, -3.0])
+    np.testing.assert_array_equal(drawn[3].get_xdata(), [10, 20])
+    assert labels(learning_figure([run]))[0] == "run 1"
+    with pytest.raises(InputError, match="1 names for 2 runs"):
+        learning_figure([run, other], names=["one"])
+
+
 def test_the_warm_up_ends_at_the_row_from_which_on_nothing_moves():
     assert warm_up(rows(0.1, 0.5, 1.0, 1.0, 1.0)) == (30, {"beta": 1.0})
     assert warm_up(rows(1.0, 1.0)) == (0, {})

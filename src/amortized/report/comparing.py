@@ -7,9 +7,10 @@ from amortized.errors import InputError
 from amortized.evaluation import Evidence
 from amortized.evaluation.records import in_digits, standard_error
 from amortized.nesting import leaves
+from amortized.report.learning_figure import learning_figure
 from amortized.report.measuring import Measured, measure
 from amortized.report.page import EVALUATION, render, warnings_of
-from amortized.report.sections import Section, section_of
+from amortized.report.sections import SECTIONS, Drawing, Section, plate_of, section_of
 from amortized.report.story import headline, paragraph
 from amortized.report.view import View
 from amortized.studies import Comparison, compare
@@ -40,7 +41,7 @@ def comparison_page(views: Sequence[View], seconds: float) -> str:
     names = names_of(runs)
     measured = [measure(view, EVALUATION * seconds) for view in views]
     made, trouble = _compared(runs, views)
-    sections = [_side_by_side(name, views, measured) for name in SHOWN]
+    sections = [(name, _sections(name, views, measured, names)) for name in SHOWN]
     found = [warnings_of(run, each.metrics, each.neighbors) for run, each in zip(runs, measured, strict=True)]
     fixed = [("warnings", "Warnings" if any(found) else "No warnings"), ("evidence", "Evidence"), ("recipes", "What differs")]
     return render(
@@ -133,5 +134,10 @@ def _said(recipe: Mapping[str, Any], name: str) -> str:
     return "none" if value is None else str(value)
 
 
-def _side_by_side(name: str, views: Sequence[View], measured: Sequence[Measured]) -> tuple[str, list[Section]]:
-    return name, [section_of(name, view, each.metrics) for view, each in zip(views, measured, strict=True)]
+def _sections(name: str, views: Sequence[View], measured: Sequence[Measured], names: Sequence[str]) -> list[Section]:
+    """A section of each run, to stand side by side; of learning curves that can be in the same axes, one of all."""
+    if name == "learning" and all(is_like(view.run, views[0].run) for view in views):
+        title, lead, _ = SECTIONS[name]
+        drawing = Drawing(lambda _: learning_figure(views, names), lambda *_: f"Learning curves of {', '.join(names)}.")
+        return [Section(name, title, lead, [plate_of(drawing, views[0], {})])]
+    return [section_of(name, view, each.metrics) for view, each in zip(views, measured, strict=True)]

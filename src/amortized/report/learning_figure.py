@@ -33,45 +33,68 @@ NAMES = [name for _, _, name in SPLITS.values()]
 OWN = {"step", "epoch", "lr", "seconds"}
 """Columns of the history that are no terms and no hyper-parameters of the objective."""
 
+MOST_KEYS = 6
+"""Of a row of the legend."""
+
 SHARE, FEW = 0.4, 5
 """The axes leave out the first rows where the others span less than this share of all, and there are more than a few."""
 
 
-def learning_figure(run: "Run | View") -> "Figure":
+def learning_figure(run: "Run | View | Sequence[Run | View]", names: Sequence[str] | None = None) -> "Figure":
     """Draw the learning curves of a run: ELBO, rate and distortion, of the training and of the validation data.
 
     The steps at which a schedule of the objective, such as that of beta, has not come to its end are shaded. A dotted line stands
     at the step whose weights were kept, where training stops at the best ones. A posterior without a density has no ELBO: its
-    objective is shown.
+    objective is shown. Of several runs the curves lie in the same axes, in a color each.
 
     Args:
-        run: The run, or its view.
+        run: The run, or its view, or several of them.
+        names: What several are called, in their order; by default "run 1" and so on.
 
     Returns:
         A figure of matplotlib's.
 
     Raises:
-        InputError: The run has no history, or matplotlib is not installed.
+        InputError: No run has a history, there are not as many names as runs, or matplotlib is not installed.
     """
-    run = run.run if isinstance(run, View) else run
-    history = run.history
-    names = [name for name in ("elbo", "rate", "distortion") if _has(history, name)]
-    if "elbo" not in names and _has(history, "objective"):
-        names.insert(0, "objective")
-    if not names:
+    is_one = not isinstance(run, Sequence)
+    runs = [each.run if isinstance(each, View) else each for each in (run if isinstance(run, Sequence) else [run])]
+    histories = [each.history for each in runs]
+    called = [f"run {number}" for number in range(1, len(runs) + 1)] if names is None else list(names)
+    if len(called) != len(runs):
+        raise InputError(f"there are {len(called)} names for {len(runs)} runs; give a name for each, or none.")
+    shown = [name for name in ("elbo", "rate", "distortion") if _has(histories, name)]
+    if "elbo" not in shown and _has(histories, "objective"):
+        shown.insert(0, "objective")
+    if not shown:
         raise InputError("the run has no history of its training: no row was written; fit it for an epoch at least.")
     with style() as mpl:
-        figure = mpl.figure.Figure(figsize=(3.1 * len(names) + 0.2, 2.9), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            _draw(axes, history, name)
-            _mark(axes, history, warm_up(history), kept_step(run))
-        found: dict[str, Any] = {}
-        for axes in figure.axes:  # of which the first may lack a split: relaxed classes have no ELBO in training
-            handles, labels = axes.get_legend_handles_labels()
-            found |= {label: handle for handle, label in zip(handles, labels, strict=True) if label not in found}
-        labels = sorted(found, key=lambda label: NAMES.index(label) if label in NAMES else len(NAMES))
-        figure.legend([found[label] for label in labels], labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+        figure = mpl.figure.Figure(figsize=(3.1 * len(shown) + 0.2, 2.9), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+            _draw(axes, histories, name, colored=not is_one)
+            if is_one:
+                _mark(axes, histories[0], warm_up(histories[0]), kept_step(runs[0]))
+        found = _handles(figure) if is_one else _keys(mpl, called)
+        columns = len(found) if len(found) < MOST_KEYS else MOST_KEYS
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, fontsize=8)
         return figure
+
+
+def _handles(figure: "Figure") -> dict[str, Any]:
+    """The legend of one run, of all axes: the first may lack a split, as relaxed classes have no ELBO in training."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= {label: handle for handle, label in zip(handles, labels, strict=True) if label not in found}
+    order = sorted(found, key=lambda label: NAMES.index(label) if label in NAMES else len(NAMES))
+    return {label: found[label] for label in order}
+
+
+def _keys(mpl: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The legend of several runs: a color for each, a line for each split."""
+    line = mpl.lines.Line2D
+    colors = {name: line([], [], color=PALETTE[number % len(PALETTE)]) for number, name in enumerate(names)}
+    return colors | {name: line([], [], color="0.4", linestyle=dashes) for _, dashes, name in SPLITS.values()}
 
 
 def warm_up(history: Sequence[Mapping[str, Any]]) -> tuple[int, dict[str, float]]:
@@ -112,21 +135,24 @@ def column(history: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float6
     return np.array([value if isinstance(value, int | float) else math.nan for value in values], dtype=np.float64)
 
 
-def _has(history: Sequence[Mapping[str, Any]], name: str) -> bool:
-    return any(bool(np.isfinite(column(history, f"{split}_{name}_nats")).any()) for split in SPLITS)
+def _has(histories: Sequence[Sequence[Mapping[str, Any]]], name: str) -> bool:
+    return any(bool(np.isfinite(column(rows, f"{split}_{name}_nats")).any()) for rows in histories for split in SPLITS)
 
 
-def _draw(axes: "Axes", history: Sequence[Mapping[str, Any]], name: str) -> None:
-    steps, shown = column(history, "step"), []
-    for split, (color, line, label) in SPLITS.items():
-        values = column(history, f"{split}_{name}_nats")
-        values[~np.isfinite(values)] = math.nan
-        if np.isnan(values).all():
-            continue
-        shown.append(values)
-        axes.plot(steps, values, line, color=color, label=label, marker="o" if len(values) < 4 else None, markersize=4)
+def _draw(axes: "Axes", histories: Sequence[Sequence[Mapping[str, Any]]], name: str, *, colored: bool) -> None:
+    shown = []
+    for number, history in enumerate(histories):
+        for split, (color, line, label) in SPLITS.items():
+            values = column(history, f"{split}_{name}_nats")
+            values[~np.isfinite(values)] = math.nan
+            if np.isnan(values).all():
+                continue
+            shown.append(values)
+            color = PALETTE[number % len(PALETTE)] if colored else color
+            few = "o" if len(values) < 4 else None
+            axes.plot(column(history, "step"), values, line, color=color, label=label, marker=few, markersize=4)
     axes.set(title=TITLES[name], xlabel="step", ylabel="nats per datum")
-    axes.set_xlim(0 if len(history) > 1 else None, None)
+    axes.set_xlim(0 if max(map(len, histories)) > 1 else None, None)
     axes.xaxis.set_major_locator(_locator())
     limits = limits_of(shown)
     if limits is not None:
@@ -140,10 +166,10 @@ def _locator() -> Any:
 
 
 def limits_of(curves: Sequence[NDArray[np.float64]]) -> tuple[float, float] | None:
-    """The ends of an axis on which curves (R,) are seen; None where it may show all of them."""
-    rows = len(curves[0])
-    rest = [curve[max(1, rows // 10) :] for curve in curves]
-    if rows <= FEW or all(np.isnan(curve).all() for curve in rest):
+    """The ends of an axis on which curves, each (R,), are seen; None where it may show all of them."""
+    rest = [curve[max(1, len(curve) // 10) :] if len(curve) > FEW else curve for curve in curves]
+    rest = [curve for curve in rest if not np.isnan(curve).all()]
+    if max(map(len, curves)) <= FEW or not rest:
         return None
     low, high = min(map(np.nanmin, rest)), max(map(np.nanmax, rest))
     span = max(map(np.nanmax, curves)) - min(map(np.nanmin, curves))

@@ -246,7 +246,7 @@ def baselines(metrics: dict[str, float], names: Sequence[str]) -> list[tuple[str
     for name in names:
         if f"baseline_{name}_nats" in metrics:
             value, stderr = metrics[f"baseline_{name}_nats"], metrics.get(f"baseline_{name}_stderr_nats", 0.0)
-            its = in_digits(value, stderr) if stderr > 0 else f"{value:,.2f}"
+            its = in_digits(value, stderr) if stderr > 1e-9 * abs(value) else f"{value:,.2f}"
             gain = metrics.get(f"gain_over_{name}_nats")
             more = "" if gain is None else in_digits(gain, metrics.get(f"gain_over_{name}_stderr_nats"))
             rows.append((name.replace("_", " "), its.replace("-", "−"), more.replace("-", "−")))
