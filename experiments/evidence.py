@@ -111,8 +111,8 @@ nats, on test digits drawn at random; ± is the standard error over the digits, 
 alone. IS is importance sampling by 5,000 samples, AIS annealed importance sampling from q(z|x); both are lower bounds in
 expectation. The BDMC gap is between the lower and the upper bound of the same annealing, on digits that the model draws, and
 bounds how far AIS is off there. The gaps are log p(x) less the ELBO, of which the approximation gap is that of the best Gaussian
-(of a flow: of the best posterior found) for each digit, and the amortization gap the rest. The commit is that of the evaluation;
-a + marks one with changes that were not in it.
+(of a flow: of the best posterior found) for each digit, and the amortization gap the rest. Times are those of one thread beside
+other work. The commit is that of the evaluation; a + marks one with changes that were not in it.
 """
 
 
