@@ -50,8 +50,8 @@ def step(clock, name, works=(10, 100, 1000), *, weight=1.0, overhead=0.0, usual=
     return Step(name, f"the {name}", [Size(work, {"rows": work}) for work in works], run, usual, weight)
 
 
-def carried(clock, steps, seconds=None, kept=None):
-    budget = Budget(seconds, began=clock.now)
+def carried(clock, steps, seconds=None, kept=None, **options):
+    budget = Budget(seconds, began=clock.now, **options)
     return {each.name: done for each, done in carry_out(steps, budget, kept or {})}
 
 
@@ -90,6 +90,7 @@ def test_a_step_that_refuses_the_model_is_left_out_with_its_reason_unless_it_is_
 def test_a_budget_too_small_for_anything_is_refused_with_the_least_that_works(clock):
     with pytest.raises(InputError, match=r"0.05 s is too small for anything: the a .* takes about 0.1 s .* --budget 1s"):
         carried(clock, [step(clock, "a")], seconds=0.05)
+    assert carried(clock, [step(clock, "a")], seconds=0.05, is_firm=False)["a"].finding.rows == 10
 
 
 def test_a_step_that_runs_over_is_not_thrown_away(clock):

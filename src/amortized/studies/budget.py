@@ -97,9 +97,11 @@ class Budget:
         seconds: How much; None for as long as it takes.
         began: When it began, by the monotonic clock.
         cost: Seconds of a decoder's row in the first step; None where nothing was done yet.
+        is_firm: Whether a first step that takes longer is refused, so that one who set the time hears of the least that it takes.
     """
 
     seconds: float | None = None
+    is_firm: bool = True
     began: float = field(default_factory=time.monotonic)
     cost: float | None = None
 
@@ -154,7 +156,7 @@ def _do(step: Step, share: float, budget: Budget, kept: Done | None, advance: Ca
     if budget.cost is not None and (budget.left <= 0 or smallest.work * budget.cost > SHARES * share):
         return TOO_SMALL
     done = _timed(step, smallest, budget, advance)
-    if is_first and budget.left < 0:
+    if is_first and budget.is_firm and budget.left < 0:
         _refuse(step, budget)
     size = _largest(step.sizes[1:], (share - done.seconds) * smallest.work / max(done.seconds, 1e-9))
     return done if size is None else _timed(step, size, budget, advance)

@@ -118,16 +118,17 @@ def evaluate_run(
     factors: Any = None,
     show: Show | None = None,
     pictures: bool = True,
+    firm: bool = True,
 ) -> Evaluation:
     """Do the analyses that a run's model and data allow; `Run.evaluate` says more.
 
-    `pictures` writes those of the analyses into the run folder.
+    `pictures` writes those of the analyses into the run folder; without `firm` the first step may take longer than the budget.
     """
     check_samples(samples, target_stderr)
     limit = None if budget is None else to_seconds(budget)
     if limit is not None and world() > 1:
         raise InputError(f"a budget needs one process, and there are {world()}; leave out the budget, or --devices.")
-    budgeted, began = Budget(limit), time.monotonic()
+    budgeted, began = Budget(limit, is_firm=firm), time.monotonic()
     reading = read(run, data, split)
     how: dict[str, Any] = {"target_stderr": target_stderr, "seed": seed, "precision": precision, "factors": factors}
     material = Material(run, data, split, reading, samples=samples, **how)
