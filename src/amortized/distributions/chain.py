@@ -89,8 +89,8 @@ class Chain(Distribution):
 
         `entry` is one for all vectors, or (*lead) integers. There is no choice by its value, so that a graph can hold this.
         """
-        ends = torch.tensor([shape.numel() for shape in self._in_vector]).cumsum(0)
-        place = (ends <= torch.as_tensor(entry)[..., None]).sum(-1)
+        ends = torch.tensor([shape.numel() for shape in self._in_vector], device=value.device).cumsum(0)
+        place = (ends <= torch.as_tensor(entry, device=value.device)[..., None]).sum(-1)
         kept = len(ends) - 1 - place if self.backward else place
         first, *others = split_groups(value, self._in_vector)[:: -1 if self.backward else 1]
         groups = [first]

@@ -274,8 +274,9 @@ def _posterior_mean(q: Distribution, draws: int, at_once: int) -> tuple[Tensor, 
 
     def add(count: int) -> None:
         away = q.sample(torch.Size((count,))).double() - origin
-        first.add_(away.sum(0))
-        second.add_(away.square().sum(0))
+        sums = away.sum(0), away.square().sum(0)  # both before either is added: where memory runs out the draws are taken again
+        first.add_(sums[0])
+        second.add_(sums[1])
 
     take(draws, at_once, add)
     variance = (second - first.square() / draws).clamp(min=0.0) / (draws - 1)
