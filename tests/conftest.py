@@ -1,4 +1,5 @@
 import math
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -107,6 +108,17 @@ class LinearGaussian:
 def set_linear(layer, weight, bias):
     layer.weight.copy_(weight)
     layer.bias.copy_(bias)
+
+
+@pytest.fixture
+def usual_ctrl_c():
+    """What a terminal gives, also to processes that a test starts.
+
+    A shell starts background jobs with SIGINT ignored, and then Python leaves it so.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

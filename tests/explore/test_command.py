@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.usefixtures("usual_ctrl_c")
 @pytest.mark.skipif(os.name == "nt", reason="no signals of this kind there")
 def test_the_command_serves_the_page_until_ctrl_c(folder):
     command = [sys.executable, "-m", "amortized", "explore", str(folder), "--no-browser", "--port", "0", "--accelerator", "cpu"]
@@ -28,7 +29,10 @@ def test_the_command_serves_the_page_until_ctrl_c(folder):
         with urllib.request.urlopen(f"{line.split()[4]}api/description", timeout=20) as answer:
             assert answer.status == 200
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        try:
+            out, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (0, "", "")
 
 

@@ -59,14 +59,6 @@ def test_a_signal_ends_the_step_saves_and_the_run_goes_on_to_the_same_bits(table
     assert (out / "metrics.json").read_text() == (tmp_path / "whole" / "metrics.json").read_text()
 
 
-@pytest.fixture
-def usual_ctrl_c():
-    """What a terminal gives; a shell starts background jobs with SIGINT ignored, and then Python leaves it so."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("usual_ctrl_c")
 def test_the_first_ctrl_c_is_remembered_and_the_second_is_immediate():
     before = signal.getsignal(signal.SIGINT)
