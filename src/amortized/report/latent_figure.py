@@ -33,6 +33,9 @@ ELLIPSES = 12
 ENTRIES = 14
 """Classes in a column of the legend."""
 
+DOT = 24
+"""The area of a dot in the legend."""
+
 REACH = 0.9995
 """The axes hold this share of the data and of all draws on each side."""
 
@@ -196,7 +199,7 @@ def _legend(figure: "Figure", axes: "Axes", coloring: Coloring | None) -> None:
         figure.colorbar(axes.collections[-1], ax=axes, label=coloring.title, fraction=0.05)
     handles, labels = axes.get_legend_handles_labels()
     title = None if coloring is None or coloring.codes is None else coloring.title
-    figure.legend(
+    legend = figure.legend(
         handles,
         labels,
         loc="outside right center",
@@ -205,6 +208,8 @@ def _legend(figure: "Figure", axes: "Axes", coloring: Coloring | None) -> None:
         title=title,
         fontsize=7,
         title_fontsize=8,
-        markerscale=1.6,
         borderaxespad=0.2,
     )
+    for handle in legend.legend_handles:
+        if hasattr(handle, "set_sizes"):  # dots, which are small where there are many
+            handle.set_sizes([DOT])  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
