@@ -60,6 +60,11 @@ def test_of_a_slow_decoder_what_would_not_fit_is_not_begun(tmp_path, monkeypatch
     assert asked == wanted
 
 
+def test_the_layers_of_a_hierarchy_are_told(tmp_path):
+    run = fitted(tmp_path, hierarchy={"kind": "top-down", "latent_dims": [3, 1]})
+    assert "It has 3 stochastic layers (top-down), of 2, 3 and 1 entries from the data upwards." in story.paragraph(View(run))
+
+
 def test_over_fitting_is_looked_for_only_where_there_are_validation_data():
     of_training = [{"step": 1, "train_elbo_nats": -1.0}]
     said, not_said = page.all_well(Measured({}), of_training).split("Not looked for")

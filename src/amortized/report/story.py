@@ -119,7 +119,9 @@ def _model(run: "Run") -> Iterator[str]:
     if run.spec.conditions:
         yield f"They are given {', '.join(run.spec.conditions)} as a condition."
     if description.hierarchy is not None:
-        yield f"There are more stochastic layers above the first ({getattr(description.hierarchy, 'kind', 'hierarchical')})."
+        *below, top = description.latent_dim, *description.hierarchy.latent_dims
+        sizes = f"{', '.join(map(str, below))} and {top}"
+        yield f"It has {len(below) + 1} stochastic layers ({description.hierarchy.kind}), of {sizes} entries from the data upwards."
 
 
 def latents_of(run: "Run") -> str:
