@@ -120,8 +120,8 @@ def _model(run: "Run") -> Iterator[str]:
         yield f"They are given {', '.join(run.spec.conditions)} as a condition."
     if description.hierarchy is not None:
         *below, top = description.latent_dim, *description.hierarchy.latent_dims
-        sizes = f"{', '.join(map(str, below))} and {top}"
-        yield f"It has {len(below) + 1} stochastic layers ({description.hierarchy.kind}), of {sizes} entries from the data upwards."
+        sizes, kind = f"{', '.join(map(str, below))} and {top}", description.hierarchy.kind
+        yield f"It has {len(below) + 1} stochastic layers ({kind}), of {sizes} entries from the data upwards."
 
 
 def latents_of(run: "Run") -> str:
