@@ -189,9 +189,9 @@ def is_finished(run: "Run") -> bool:
 
 def all_well(measured: Measured, history: Sequence[Row]) -> str:
     """What was looked for, where nothing was found."""
-    looked = ["training that is unstable or too short"] if history else []
-    if history and any(name.startswith("valid_") for name in history[-1]):
-        looked.insert(0, "over-fitting by much")
+    has_validation = bool(history) and any(name.startswith("valid_") for name in history[-1])
+    looked = ["over-fitting by much"] if has_validation else []
+    looked += ["training that is unstable or too short"] if history else []
     known = {"evidence": "elbo_nats", "surgery": "active_units", "gaps": "amortization_gap_nats", "calibration": "coverage_90"}
     known |= {"sample-quality": "memorization_auc"}
     seen = [name for name, metric in known.items() if metric in measured.metrics]
@@ -200,7 +200,7 @@ def all_well(measured: Measured, history: Sequence[Row]) -> str:
         seen += [] if measured.neighbors.copies is None else ["sample-quality"]
     looked += [LOOKED_FOR[name] for name in seen]
     unseen = [text for name, text in LOOKED_FOR.items() if name not in seen]
-    if history and len(looked) == len(seen) + 1:
+    if history and not has_validation:
         unseen.insert(0, "over-fitting, for there are no validation data")
     if looked:
         text = f"Looked for, and not found: {'; '.join(looked)}. What is usual, or small, is told in its section below."

@@ -258,8 +258,8 @@ const App = (() => {
     document.addEventListener("keydown", (event) => {
       const typing = event.target.closest?.("input:not([type=range], [type=checkbox]), select, textarea, dialog");
       if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
-      const [part, act] = keys[event.key];
-      if (!find(part).hidden) act();
+      const [part, press] = keys[event.key];
+      if (!find(part).hidden) press();
       event.preventDefault();
     });
   }
